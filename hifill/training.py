@@ -1,0 +1,304 @@
+"""Training: WGAN-GP with several critic steps per generator step (HiFill paper, Algorithm 1)."""
+
+import dataclasses
+import itertools
+import json
+import logging
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hifill import data, losses, masks
+from hifill.discriminator import Discriminator
+from hifill.generator import Generator
+from hifill.weights import load_weights, save_weights
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Everything a run depends on; the flags of train.py, one for one."""
+
+    train_data: str
+    workdir: str
+    val_data: str | None = None
+    templates: str | None = None
+    iterations: int = 300_000
+    batch_size: int = 8
+    image_size: int = 512
+    resize: bool = False
+    min_scale: float = 1.0
+    critic_steps: int = 5
+    recipe: str = "paper"
+    hole_weight: float | None = None
+    context_weight: float | None = None
+    adversarial_weight: float | None = None
+    architecture: str = "released"
+    coarse_gate: str = "single_channel"
+    refine_gate: str = "pointwise"
+    discriminator_kernel: int = 3
+    initializer: str = "truncated_normal"
+    learning_rate: float = 1e-4
+    seed: int = 0
+    init_from: str | None = None
+    dtype_policy: str = "float32"
+    jit_compile: bool = False
+    save_every: int = 1000
+    summary_every: int = 100
+
+
+def kernel_initializer(name):
+    """The initial weights a run may choose.
+
+    Args:
+        name: "truncated_normal", sigma 0.05 as in the original, whose first coarse outputs are about
+            1e-9; or "variance_preserving", scaled by fan-in so that a gated ELU layer keeps the
+            variance of its input, which learns from the first step.
+
+    Returns:
+        A Keras initializer, or None for the original's.
+    """
+    if name == "truncated_normal":
+        return None
+    if name == "variance_preserving":
+        # sigmoid(0) = 1/2 and E[ELU(z)^2] = 0.65 for a standard normal z: 4 / 0.65.
+        return keras.initializers.VarianceScaling(scale=4 / 0.65, mode="fan_in")
+    raise ValueError(f"unknown initializer {name!r}")
+
+
+class TrainingStep(tf.Module):
+    """The critic step and the generator step, as functions of tensors.
+
+    images [B, S, S, 3] are RGB in [-1, 1]; masks [B or 1, S, S, 1] are 1 in holes; epsilon [B] in
+    [0, 1] interpolates between real (0) and inpainted (1). Both update the variables and return a
+    dict of scalars. Nothing random happens inside, and XLA can compile them.
+
+    Args:
+        generator: a `Generator`.
+        discriminator: a `Discriminator`, or None to train on reconstruction alone.
+        recipe: a `losses.LossRecipe`.
+        learning_rate: of both Adam optimizers (beta 0.5 and 0.9, epsilon 1e-8).
+    """
+
+    def __init__(self, generator, discriminator, recipe, learning_rate=1e-4):
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.recipe = recipe
+        self.generator_optimizer = _adam(learning_rate)
+        self.generator_optimizer.build(generator.trainable_variables)
+        self.discriminator_optimizer = None
+        if discriminator is not None:
+            self.discriminator_optimizer = _adam(learning_rate)
+            self.discriminator_optimizer.build(discriminator.trainable_variables)
+
+    def critic_step(self, images, masks, epsilon):
+        """One update of the critic (equation 9)."""
+        inpainted = losses.composite(self._generate(images, masks)[1], images, masks)
+        with tf.GradientTape() as tape:
+            wasserstein, penalty = losses.critic_losses(
+                self.discriminator, images, inpainted, epsilon, self.recipe
+            )
+            loss = wasserstein + penalty
+        variables = self.discriminator.trainable_variables
+        self.discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
+        return {"critic": loss, "wasserstein": -wasserstein, "gradient_penalty": penalty}
+
+    def generator_step(self, images, masks):
+        """One update of both generator networks (equations 13 and 14)."""
+        recipe = self.recipe
+        with tf.GradientTape() as tape:
+            coarse, refined, _ = self._generate(images, masks)
+            hole, context = losses.reconstruction_losses(images, coarse, refined, masks, recipe)
+            loss = recipe.hole * hole + recipe.context * context
+            metrics = {"hole": hole, "context": context}
+            if self.discriminator is not None:
+                inpainted = losses.composite(refined, images, masks)
+                adversarial = -tf.reduce_mean(self.discriminator(inpainted))
+                loss += recipe.adversarial * adversarial
+                metrics["adversarial"] = adversarial
+        variables = self.generator.trainable_variables
+        self.generator_optimizer.apply(tape.gradient(loss, variables), variables)
+        hole_share = tf.reduce_mean(masks)
+        error = tf.reduce_mean(tf.abs(refined - images) * masks) / tf.maximum(hole_share, 1e-6)
+        return {**metrics, "generator": loss, "hole_l1": error * 127.5, "hole_share": hole_share}
+
+    def _generate(self, images, masks):
+        return self.generator([images * (1 - masks), masks])
+
+
+def _adam(learning_rate):
+    return keras.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9, epsilon=1e-8)
+
+
+class Trainer:
+    """A run in a folder: builds or resumes it, trains, saves, writes summaries.
+
+    The folder holds `config.json`, `checkpoints/` (everything needed to resume), `summaries/` for
+    TensorBoard, and `generator.weights.h5`, the latest weights.
+
+    Args:
+        config: a `TrainingConfig`.
+
+    Raises:
+        ValueError: if the data, the initial weights or the folder's earlier run do not fit.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        paths = data.find_photos(config.train_data)
+        rng = np.random.default_rng(config.seed)
+        if config.templates:
+            templates = masks.load_templates(config.templates)
+        else:
+            templates = masks.generated_templates(rng)
+        self.source = data.PhotoSource(
+            paths=paths,
+            image_size=config.image_size,
+            seed=config.seed,
+            resize=config.resize,
+            min_scale=config.min_scale,
+            templates=tuple(templates),
+        )
+        self.step = _build_step(config)
+        self._critic_step = tf.function(self.step.critic_step, jit_compile=config.jit_compile)
+        self._generator_step = tf.function(
+            self.step.generator_step, jit_compile=config.jit_compile
+        )
+        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+        workdir = pathlib.Path(config.workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        self.weights_path = workdir / "generator.weights.h5"
+        self._check_same_run(workdir / "config.json")
+        checkpoint = tf.train.Checkpoint(step=self.step, iteration=self.iteration)
+        self.checkpoints = tf.train.CheckpointManager(
+            checkpoint, str(workdir / "checkpoints"), max_to_keep=3
+        )
+        if self.checkpoints.latest_checkpoint:
+            checkpoint.restore(self.checkpoints.latest_checkpoint).assert_consumed()
+            _log.info("resuming %s at iteration %d", workdir, int(self.iteration))
+        elif config.init_from:
+            load_weights(self.step.generator, config.init_from)
+        self._summaries = tf.summary.create_file_writer(str(workdir / "summaries"))
+        val_paths = data.find_photos(config.val_data) if config.val_data else paths
+        shown = dataclasses.replace(self.source, paths=val_paths, seed=config.seed + 1)
+        self._shown = next(iter(data.batches(shown, 4)))
+
+    def _check_same_run(self, path):
+        # These may change between two starts of a run; everything else would make another run of it.
+        free = {"iterations", "workdir", "train_data", "val_data", "templates", "save_every"}
+        free |= {"summary_every", "jit_compile", "init_from"}
+        config = dataclasses.asdict(self.config)
+        if path.exists():
+            earlier = json.loads(path.read_text())
+            for name in config.keys() - free:
+                if earlier.get(name) != config[name]:
+                    raise ValueError(
+                        f"{path.parent}: holds a run with {name}={earlier.get(name)}, not "
+                        f"{config[name]}; choose another workdir, or the same value"
+                    )
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(config, indent=1) + "\n")
+        temporary.replace(path)
+
+    def train(self):
+        """Trains up to `config.iterations`, yielding (iteration, metrics as floats) after each.
+
+        Saves every `save_every` iterations, at the end, and when interrupted.
+
+        Raises:
+            FloatingPointError: if a loss is not finite; the last checkpoint is kept.
+        """
+        config = self.config
+        per_iteration = config.critic_steps + 1
+        first = int(self.iteration) * per_iteration * config.batch_size
+        batches = iter(data.batches(self.source, config.batch_size, first))
+        try:
+            while int(self.iteration) < config.iterations:
+                metrics = self._iterate(batches)
+                self.iteration.assign_add(1)
+                iteration = int(self.iteration)
+                bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+                if bad:
+                    raise FloatingPointError(
+                        f"iteration {iteration}: {', '.join(bad)} is not finite; resume from "
+                        f"{self.checkpoints.latest_checkpoint} with a lower learning rate"
+                    )
+                if iteration % config.summary_every == 0:
+                    self._write_summaries(iteration, metrics)
+                if iteration % config.save_every == 0:
+                    self.save()
+                yield iteration, metrics
+        except (KeyboardInterrupt, GeneratorExit):
+            self.save()
+            raise
+        self.save()
+
+    def _iterate(self, batches):
+        iteration = int(self.iteration)
+        metrics = {}
+        for images, holes in itertools.islice(batches, self.config.critic_steps):
+            rng = np.random.default_rng([self.config.seed, iteration, len(metrics)])
+            epsilon = rng.uniform(size=len(images)).astype(np.float32)
+            metrics.update(self._critic_step(images, holes, tf.constant(epsilon)))
+        metrics.update(self._generator_step(*next(batches)))
+        return {name: float(value) for name, value in metrics.items()}
+
+    def save(self):
+        """Writes a checkpoint and the generator's weights."""
+        self.checkpoints.save(checkpoint_number=int(self.iteration))
+        save_weights(self.step.generator, self.weights_path)
+
+    def _write_summaries(self, iteration, metrics):
+        with self._summaries.as_default(step=iteration):
+            for name, value in metrics.items():
+                tf.summary.scalar(name, value)
+            tf.summary.image("masked, coarse, result, original", self.picture_grid()[None])
+        self._summaries.flush()
+
+    def picture_grid(self):
+        """Four held-out pictures with their holes: uint8 [4S, 4S, 3].
+
+        Columns: masked input, coarse result pasted, refined result pasted, original.
+        """
+        images, holes = self._shown
+        masked = images * (1 - holes)
+        coarse, refined, _ = self.step.generator([masked, holes])
+        columns = [
+            masked + holes,
+            losses.composite(coarse, images, holes),
+            losses.composite(refined, images, holes),
+            images,
+        ]
+        rows = tf.concat(columns, axis=2)  # [4, S, 4S, 3]
+        grid = tf.concat(tf.unstack(rows), axis=0)
+        return tf.cast(tf.round((tf.clip_by_value(grid, -1, 1) + 1) * 127.5), tf.uint8)
+
+
+def _build_step(config):
+    generator = Generator(
+        config.architecture,
+        config.coarse_gate,
+        config.refine_gate,
+        kernel_initializer=kernel_initializer(config.initializer),
+        dtype=config.dtype_policy,
+    )
+    discriminator = None
+    if config.critic_steps:
+        discriminator = Discriminator(
+            config.discriminator_kernel,
+            (config.image_size, config.image_size),
+            dtype=config.dtype_policy,
+        )
+    weights = {
+        "hole": config.hole_weight,
+        "context": config.context_weight,
+        "adversarial": config.adversarial_weight,
+    }
+    given = {name: weight for name, weight in weights.items() if weight is not None}
+    recipe = dataclasses.replace(losses.RECIPES[config.recipe], **given)
+    return TrainingStep(generator, discriminator, recipe, config.learning_rate)

@@ -1,0 +1,75 @@
+"""Weight files: `.weights.h5` in Keras' layout, any float type on disk; and the shipped ones."""
+
+import os
+import pathlib
+
+import h5py
+import numpy as np
+
+SHIPPED = pathlib.Path(__file__).parent / "hifill.weights.h5"
+
+
+def load_weights(generator, path=None):
+    """Loads weights into a generator, all or nothing.
+
+    Args:
+        generator: a `Generator`.
+        path: a `.weights.h5` file as `Generator.save_weights` or `save_weights` writes it, a
+            training run's folder, or None for the weights shipped with the package.
+
+    Raises:
+        ValueError: one line saying which variable does not fit, with both shapes, or that the file
+            is missing or no weights file. The generator is then unchanged.
+    """
+    path = SHIPPED if path is None else pathlib.Path(path)
+    if path.is_dir():
+        path = path / "generator.weights.h5"
+    if not path.exists():
+        raise ValueError(f"{path}: no such weights file")
+    loaded, faults = [], []
+    try:
+        with h5py.File(path, "r") as file:
+            for name, variable in _entries(generator):
+                if name not in file:
+                    faults.append(f"{name} is missing")
+                elif file[name].shape != tuple(variable.shape):
+                    faults.append(
+                        f"{name} has shape {file[name].shape}, the generator "
+                        f"{tuple(variable.shape)}"
+                    )
+                else:
+                    loaded.append((variable, file[name][...].astype(np.float32)))
+    except OSError as error:
+        raise ValueError(f"{path}: not a weights file (HDF5), or truncated") from error
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise ValueError(f"{path}: does not fit: {'; '.join(faults[:3])}{more}")
+    for variable, array in loaded:
+        variable.assign(array)
+
+
+def save_weights(generator, path, dtype="float32"):
+    """Writes a generator's weights; `Generator.load_weights` reads them too.
+
+    Args:
+        generator: a `Generator`.
+        path: the file, replaced at once when the new one is complete.
+        dtype: "float32" or "float16" on disk.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with h5py.File(temporary, "w") as file:
+            for name, variable in _entries(generator):
+                file[name] = np.asarray(variable.value).astype(dtype)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _entries(generator):
+    """Yields (name in the file, variable)."""
+    for network in (generator.coarse_network, generator.refine_network):
+        for layer in network.layers:
+            for i, variable in enumerate(layer.weights):
+                yield f"{network.name}/{layer.name}/vars/{i}", variable
