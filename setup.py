@@ -1,0 +1,43 @@
+"""Installs HiFill: the library, and the commands hifill-inpaint and hifill-convert."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "hifill/__init__.py").read_text()).group(1)
+
+setup(
+    name="hifill",
+    version=VERSION,
+    description="Fills holes in photographs of any size: HiFill (CVPR 2020) in TensorFlow 2",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["hifill", "hifill.*"]),
+    package_data={"hifill.weights": ["*.h5", "*.md"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "tensorflow>=2.21",
+        "keras>=3.15",
+        "h5py>=3.11",
+        "numpy>=2.1",
+        "pillow>=12.0",
+        "opencv-python-headless>=4.10",
+        "absl-py>=2.1",
+        "tensorboard>=2.20",
+        "tensorflow-datasets>=4.9.7",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "dev": ["pytest>=8.0", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9"],
+    },
+    entry_points={
+        "console_scripts": [
+            "hifill-inpaint=hifill.inpaint:run",
+            "hifill-convert=hifill.convert:run",
+        ],
+    },
+)
