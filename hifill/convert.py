@@ -1,13 +1,18 @@
-"""Imports the authors' TensorFlow 1 weights: their names, their BGR channels.
+"""Imports the authors' TensorFlow 1 weights: their names, their BGR channels."""
 
-Command: `hifill-convert CHECKPOINT OUT.weights.h5`.
-"""
+import logging
 
 import numpy as np
-import tensorflow as tf
 
-from hifill.discriminator import Discriminator
-from hifill.generator import COARSE, REFINE, Generator
+from hifill.command_line import run as run_command
+
+USAGE = """
+hifill-convert CHECKPOINT OUT.weights.h5
+
+Turns a TensorFlow 1 checkpoint of the authors' code (a folder, or its .index file) into weights for
+hifill.load_weights and hifill-inpaint --weights.
+"""
+# TensorFlow is imported where it is used, so that the command can silence its start-up remarks.
 
 _FLIP = [2, 1, 0]
 _FLIP_WITH_MASK = [2, 1, 0, 3]
@@ -26,17 +31,20 @@ def read_checkpoint(path):
     Raises:
         ValueError: one line saying what is missing or cannot be read.
     """
-    path = str(path)
-    prefix = _checkpoint_prefix(path)
+    import tensorflow as tf
+
+    prefix = _checkpoint_prefix(str(path))
     try:
         reader = tf.train.load_checkpoint(prefix)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         first_line = str(error).splitlines()[0]
-        raise ValueError(f"{path}: not a readable TensorFlow checkpoint: {first_line}") from error
+        raise ValueError(f"not a readable TensorFlow checkpoint: {first_line}") from error
 
 
 def _checkpoint_prefix(path):
+    import tensorflow as tf
+
     if path.endswith(".index"):
         return path.removesuffix(".index")
     if not tf.io.gfile.isdir(path):
@@ -47,7 +55,7 @@ def _checkpoint_prefix(path):
     found = sorted(tf.io.gfile.glob(f"{path}/*.index"))
     if len(found) != 1:
         raise ValueError(
-            f"{path}: {len(found)} checkpoints and no `checkpoint` file to choose one; "
+            f"{len(found)} checkpoints and no `checkpoint` file to choose one; "
             "name the .index file"
         )
     return found[0].removesuffix(".index")
@@ -88,6 +96,9 @@ def load_variables(model, variables):
 
 def _entries(model):
     """Yields (TensorFlow 1 name, variable, whether inputs and outputs are BGR)."""
+    from hifill.discriminator import Discriminator
+    from hifill.generator import COARSE, REFINE
+
     if isinstance(model, Discriminator):
         for i in range(1, 7):
             layer = getattr(model, f"conv{i}")
@@ -141,4 +152,27 @@ def tensorflow1_variables(model):
     return variables
 
 
-__all__ = ["Generator", "load_variables", "read_checkpoint", "tensorflow1_variables"]
+def main(arguments):
+    """The command: positional arguments -> exit code."""
+    from absl import app
+
+    from hifill.generator import Generator
+    from hifill.weights import save_weights
+
+    if len(arguments) != 2:
+        raise app.UsageError(f"expected a checkpoint and an output file, got {len(arguments)}")
+    checkpoint, output = arguments
+    if not output.endswith(".weights.h5"):
+        raise app.UsageError(f"{output}: the output's name must end in .weights.h5")
+    generator = Generator()
+    try:
+        load_variables(generator, read_checkpoint(checkpoint))
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+    save_weights(generator, output)
+    logging.getLogger(__name__).info("wrote %s", output)
+
+
+def run():
+    """Entry point of `hifill-convert`."""
+    run_command(main, USAGE)

@@ -17,7 +17,8 @@ import numpy as np
 _LONGEST_TEMPLATE = 512
 
 
-def _round_corners(points: np.ndarray) -> np.ndarray:
+def round_corners(points: np.ndarray) -> np.ndarray:
+    """Smooth a path of points [N, 2] (x, y), keeping its two ends."""
     for _ in range(2):  # Chaikin's corner cutting
         head, tail = points[:-1], points[1:]
         cut = np.stack([0.75 * head + 0.25 * tail, 0.25 * head + 0.75 * tail], axis=1)
@@ -25,7 +26,8 @@ def _round_corners(points: np.ndarray) -> np.ndarray:
     return points
 
 
-def _draw_path(canvas: np.ndarray, points: np.ndarray, widths: np.ndarray) -> None:
+def draw_path(canvas: np.ndarray, points: np.ndarray, widths: np.ndarray) -> None:
+    """Draw a thick path with 1: points [N, 2] (x, y), and a width for each piece between them."""
     # OpenCV ends every thick line with a half disc, which gives the round joints for free.
     corners = np.rint(points).astype(int).tolist()
     for a, b, width in zip(
@@ -34,7 +36,10 @@ def _draw_path(canvas: np.ndarray, points: np.ndarray, widths: np.ndarray) -> No
         cv2.line(canvas, a, b, 1, max(1, width))
 
 
-def _oval(canvas: np.ndarray, x: float, y: float, rx: float, ry: float, tilt: float = 0.0) -> None:
+def draw_oval(
+    canvas: np.ndarray, x: float, y: float, rx: float, ry: float, tilt: float = 0.0
+) -> None:
+    """Fill an oval with 1: its centre, its two radii, its tilt in degrees."""
     axes = (max(1, round(rx)), max(1, round(ry)))
     cv2.ellipse(canvas, (round(x), round(y)), axes, tilt, 0.0, 360.0, 1, cv2.FILLED)
 
@@ -48,9 +53,9 @@ def _draw_sweep(rng: np.random.Generator, canvas: np.ndarray, start: np.ndarray,
     headings = np.cumsum(turns) + (math.pi * (np.arange(count) % 2) if scrubbing else 0.0)
     steps = rng.uniform(0.06, 0.22, count) * size
     moves = steps[:, None] * np.stack([np.cos(headings), np.sin(headings)], axis=1)
-    points = _round_corners(np.concatenate([start[None], start + np.cumsum(moves, axis=0)]))
+    points = round_corners(np.concatenate([start[None], start + np.cumsum(moves, axis=0)]))
     swell = 1.0 + 0.25 * np.sin(np.linspace(0.0, rng.uniform(1.0, 9.0), len(points)))
-    _draw_path(canvas, points, swell * rng.uniform(0.02, 0.09) * size)
+    draw_path(canvas, points, swell * rng.uniform(0.02, 0.09) * size)
 
 
 def _draw_scratch(rng: np.random.Generator, canvas: np.ndarray, centre: np.ndarray, size: float):
@@ -66,7 +71,7 @@ def _draw_scratch(rng: np.random.Generator, canvas: np.ndarray, centre: np.ndarr
     taper = np.sin(np.linspace(0.15, math.pi - 0.15, count)) * rng.uniform(0.6, 1.2, count)
     broad = rng.uniform(0.012, 0.045) if tear else rng.uniform(0.003, 0.012)
     points = centre + size * (along * forward + (bow + ragged) * sideways)
-    _draw_path(canvas, points, taper * broad * size)
+    draw_path(canvas, points, taper * broad * size)
 
 
 def _draw_spots(rng: np.random.Generator, canvas: np.ndarray, centre: np.ndarray, size: float):
@@ -75,7 +80,7 @@ def _draw_spots(rng: np.random.Generator, canvas: np.ndarray, centre: np.ndarray
     for _ in range(int(rng.integers(1, 9))):
         x, y = centre + rng.normal(0.0, spread, 2)
         radius = largest * rng.uniform(0.3, 1.0)
-        _oval(canvas, x, y, radius, radius * rng.uniform(0.5, 1.0), rng.uniform(0.0, 180.0))
+        draw_oval(canvas, x, y, radius, radius * rng.uniform(0.5, 1.0), rng.uniform(0.0, 180.0))
 
 
 def brush_strokes(
@@ -106,7 +111,8 @@ def brush_strokes(
     return mask
 
 
-def _resized(shape: np.ndarray, scale: float) -> np.ndarray:
+def resized(shape: np.ndarray, scale: float) -> np.ndarray:
+    """Shrink a shape of 0 and 1 to `scale` times its size."""
     size = (max(1, round(shape.shape[1] * scale)), max(1, round(shape.shape[0] * scale)))
     soft = cv2.resize(shape * np.uint8(255), size, interpolation=cv2.INTER_AREA)
     # A shape thinner than half a pixel keeps its brightest trace.
@@ -140,7 +146,7 @@ def object_shape(
     scale = min(math.sqrt(area / cv2.countNonZero(shape)), largest)
     if scale < 0.5:
         # Bilinear sampling skips pixels when it shrinks this much, which frays the outline.
-        shape, scale = _resized(shape, scale), 1.0
+        shape, scale = resized(shape, scale), 1.0
     angle = rng.uniform(0.0, 2 * math.pi)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]]) * rng.choice([-1.0, 1.0], 2)
@@ -153,7 +159,8 @@ def object_shape(
     return (placed > 127).astype(np.uint8)
 
 
-def _crop(shape: np.ndarray) -> np.ndarray:
+def crop(shape: np.ndarray) -> np.ndarray:
+    """Cut a shape of 0 and 1 down to the box that holds its ones."""
     left, top, width, height = cv2.boundingRect(shape)
     return shape[top : top + height, left : left + width].copy()
 
@@ -177,132 +184,11 @@ def load_templates(folder: str | Path) -> list[np.ndarray]:
             raise ValueError(f"cannot read mask template {path}") from error
         if picture is None:
             raise ValueError(f"cannot read mask template {path}")
-        shape = _crop((picture > 127).astype(np.uint8))
+        shape = crop((picture > 127).astype(np.uint8))
         if shape.size == 0:
             raise ValueError(f"mask template has no white shape: {path}")
         if max(shape.shape) > _LONGEST_TEMPLATE:
-            shape = _resized(shape, _LONGEST_TEMPLATE / max(shape.shape))
-        templates.append(shape)
-    return templates
-
-
-# The silhouettes below are drawn with numbers for a canvas of 256 x 256.
-
-
-def _limb(canvas: np.ndarray, points: Sequence[tuple[float, float]], start: float, end: float):
-    path = _round_corners(np.array(points, float))
-    _draw_path(canvas, path, np.linspace(start, end, len(path)))
-
-
-def _polygon(canvas: np.ndarray, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray):
-    cv2.fillPoly(canvas, [np.rint(np.column_stack([x, y])).astype(np.int32)], 1)
-
-
-def _blob(rng: np.random.Generator, canvas: np.ndarray) -> None:
-    angles, orders = np.linspace(0.0, 2 * math.pi, 180), np.arange(1, 9)[:, None]
-    waves = np.cos(orders * angles + rng.uniform(0.0, 2 * math.pi, (8, 1))) / orders
-    strengths = rng.normal(0.0, rng.uniform(0.1, 0.3), (8, 1))
-    radii = 60.0 * np.clip(1.0 + (strengths * waves).sum(axis=0), 0.25, 1.75)
-    flat = rng.uniform(0.5, 1.0)
-    _polygon(canvas, 128 + radii * np.cos(angles), 128 + flat * radii * np.sin(angles))
-
-
-def _person(rng: np.random.Generator, canvas: np.ndarray) -> None:
-    broad, neck = rng.uniform(15, 24), 128 + rng.uniform(-8, 8)
-    _oval(canvas, neck, 50, rng.uniform(10, 14), rng.uniform(13, 17))
-    _limb(canvas, [(neck, 55), (neck, 78)], 13, 13)
-    hips = 0.8 * broad
-    _polygon(canvas, [neck - broad, neck + broad, 128 + hips, 128 - hips], [76, 76, 140, 140])
-    if rng.random() < 0.25:
-        hem = broad * rng.uniform(1.2, 1.8)
-        _polygon(canvas, [114, 142, 128 + hem, 128 - hem], [110, 110, 195, 195])
-    for side in (-1, 1):
-        lift, foot = rng.uniform(-35, 60), 128 + side * rng.uniform(8, 32)
-        elbow = (neck + side * (broad + rng.uniform(4, 30)), 100 + 0.2 * lift)
-        hand = (elbow[0] + side * rng.uniform(-18, 14), elbow[1] + lift)
-        _limb(canvas, [(neck + side * (broad - 5), 81), elbow, hand], 14, 8)
-        _limb(canvas, [(128 + side * 9, 135), (128 + side * 13, 180), (foot, 228)], 20, 11)
-        _oval(canvas, foot + side * 4, 229, 10, 5)
-
-
-def _animal(rng: np.random.Generator, canvas: np.ndarray) -> None:
-    long, deep, leg = rng.uniform(42, 65), rng.uniform(18, 32), rng.uniform(22, 60)
-    _oval(canvas, 120, 120, long, deep)
-    x, y = 120 + long + rng.uniform(5, 25), 115 - rng.uniform(5, 50)
-    _limb(canvas, [(120 + 0.7 * long, 115), (118 + long, 60 + 0.4 * y), (x, y)], 1.2 * deep, 14)
-    _oval(canvas, x + 6, y, rng.uniform(13, 20), rng.uniform(9, 13), rng.uniform(0, 35))
-    _limb(canvas, [(x, y - 4), (x - 5, y - 6 - rng.uniform(8, 22))], 8, 4)
-    for hip in 120 + long * np.array([-0.8, -0.55, 0.5, 0.75]):
-        knee, foot = hip + rng.uniform(-10, 10), hip + rng.uniform(-14, 14)
-        path = [(hip, 122), (knee, 120 + deep + 0.4 * leg), (foot, 120 + deep + leg)]
-        _limb(canvas, path, rng.uniform(0.5, 0.7) * deep, 8)
-    tail = (115 - long - rng.uniform(0, 35), 120 + rng.uniform(-50, 40))
-    _limb(canvas, [(125 - long, 112), (112 - long, 100), tail], 9, 5)
-
-
-def _car(rng: np.random.Generator, canvas: np.ndarray) -> None:
-    half, roof, hood = rng.uniform(75, 100), rng.uniform(85, 108), rng.uniform(118, 128)
-    back, front = rng.uniform(0.45, 0.95), rng.uniform(0.2, 0.4)
-    x = np.array([-1, -0.97, -back, -0.75 * back, 0.6 * front, front + 0.15, 0.93, 1])
-    _polygon(canvas, 128 + half * x, [158, hood, hood - 3, roof, roof, hood - 3, hood + 6, 158])
-    wheel = rng.uniform(15, 20)
-    _oval(canvas, 128 - 0.6 * half, 158, wheel, wheel)
-    _oval(canvas, 128 + 0.6 * half, 158, wheel, wheel)
-
-
-def _bottle(rng: np.random.Generator, canvas: np.ndarray) -> None:
-    neck, body, waist = rng.uniform(8, 14), rng.uniform(24, 42), rng.uniform(0.7, 1.1)
-    half = np.array([neck + 3, neck + 3, neck, neck, 0.85 * body, body, waist * body, 0.9 * body])
-    rows = np.array([40, 52, 54, 90, 115, 150, 190, 220])
-    _polygon(canvas, np.append(128 + half, 128 - half[::-1]), np.append(rows, rows[::-1]))
-    if rng.random() < 0.3:
-        side = 128 + body
-        _limb(canvas, [(side - 8, 120), (side + 45, 125), (side + 35, 175), (side - 10, 195)], 9, 9)
-
-
-def _plant(rng: np.random.Generator, canvas: np.ndarray) -> None:
-    top = np.array([128 + rng.uniform(-20, 20), rng.uniform(80, 110)])
-    _limb(canvas, [(128, 230), (128 + rng.uniform(-15, 15), 160), top], rng.uniform(6, 22), 6)
-    spread = rng.uniform(18, 42)
-    for _ in range(int(rng.integers(3, 12))):
-        x, y = top + rng.normal(0.0, 0.6 * spread, 2)
-        _oval(canvas, x, y, spread * rng.uniform(0.4, 0.9), spread * 0.4, rng.uniform(0, 180))
-
-
-_OBJECTS = (_blob, _person, _animal, _car, _bottle, _plant)
-
-
-def _silhouette(rng: np.random.Generator, kind: int) -> np.ndarray:
-    canvas = np.zeros((256, 256), np.uint8)
-    _OBJECTS[kind](rng, canvas)
-    # A gentle bend and a blur hide the ruler-drawn parts and fuse the joints.
-    bend = rng.normal(0.0, rng.uniform(2.0, 8.0), (5, 5, 2))
-    bend = cv2.resize(bend, (256, 256), interpolation=cv2.INTER_CUBIC)
-    rows, columns = (np.mgrid[:256, :256] + bend.transpose(2, 0, 1)).astype(np.float32)
-    bent = cv2.remap(canvas * np.uint8(255), columns, rows, cv2.INTER_LINEAR)
-    return _crop((cv2.GaussianBlur(bent, (0, 0), 2.0) > 127).astype(np.uint8))
-
-
-def generated_templates(rng: np.random.Generator, count: int = 64) -> list[np.ndarray]:
-    """Draw `count` object-like silhouettes, so that training needs no template files.
-
-    Blobs with a smooth random outline and rough people, animals, cars, bottles and plants take
-    turns; one in five is a group of two or three. Returns uint8 arrays of 0 and 1 (1 is the
-    shape), of varying sizes, cropped to the shape.
-    """
-    templates = []
-    for index in range(count):
-        shape = _silhouette(rng, index % len(_OBJECTS))
-        for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.2 else 0):
-            # A group stands on one ground line and may overlap, as in a photograph.
-            other = _silhouette(rng, int(rng.integers(len(_OBJECTS))))
-            other = _resized(other, rng.uniform(0.5, 1.0))
-            start = int(shape.shape[1] * rng.uniform(0.6, 1.1))
-            columns = max(shape.shape[1], start + other.shape[1])
-            group = np.zeros((max(shape.shape[0], other.shape[0]), columns), np.uint8)
-            group[-shape.shape[0] :, : shape.shape[1]] = shape
-            group[-other.shape[0] :, start : start + other.shape[1]] |= other
-            shape = group
+            shape = resized(shape, _LONGEST_TEMPLATE / max(shape.shape))
         templates.append(shape)
     return templates
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hifill import data, losses, masks
+from hifill import data, losses, masks, silhouettes
 from hifill.discriminator import Discriminator
 from hifill.generator import Generator
 from hifill.weights import load_weights, save_weights
@@ -42,6 +42,8 @@ class TrainingConfig:
     discriminator_kernel: int = 3
     initializer: str = "truncated_normal"
     learning_rate: float = 1e-4
+    beta_1: float = 0.5
+    beta_2: float = 0.9
     seed: int = 0
     init_from: str | None = None
     dtype_policy: str = "float32"
@@ -80,19 +82,21 @@ class TrainingStep(tf.Module):
         generator: a `Generator`.
         discriminator: a `Discriminator`, or None to train on reconstruction alone.
         recipe: a `losses.LossRecipe`.
-        learning_rate: of both Adam optimizers (beta 0.5 and 0.9, epsilon 1e-8).
+        learning_rate, betas: of both Adam optimizers (epsilon is 1e-8).
     """
 
-    def __init__(self, generator, discriminator, recipe, learning_rate=1e-4):
+    def __init__(
+        self, generator, discriminator, recipe, learning_rate=1e-4, betas=(0.5, 0.9)
+    ):
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
         self.recipe = recipe
-        self.generator_optimizer = _adam(learning_rate)
+        self.generator_optimizer = _adam(learning_rate, betas)
         self.generator_optimizer.build(generator.trainable_variables)
         self.discriminator_optimizer = None
         if discriminator is not None:
-            self.discriminator_optimizer = _adam(learning_rate)
+            self.discriminator_optimizer = _adam(learning_rate, betas)
             self.discriminator_optimizer.build(discriminator.trainable_variables)
 
     def critic_step(self, images, masks, epsilon):
@@ -130,8 +134,10 @@ class TrainingStep(tf.Module):
         return self.generator([images * (1 - masks), masks])
 
 
-def _adam(learning_rate):
-    return keras.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9, epsilon=1e-8)
+def _adam(learning_rate, betas):
+    return keras.optimizers.Adam(
+        learning_rate, beta_1=betas[0], beta_2=betas[1], epsilon=1e-8
+    )
 
 
 class Trainer:
@@ -154,7 +160,7 @@ class Trainer:
         if config.templates:
             templates = masks.load_templates(config.templates)
         else:
-            templates = masks.generated_templates(rng)
+            templates = silhouettes.generated_templates(rng)
         self.source = data.PhotoSource(
             paths=paths,
             image_size=config.image_size,
@@ -301,4 +307,5 @@ def _build_step(config):
     }
     given = {name: weight for name, weight in weights.items() if weight is not None}
     recipe = dataclasses.replace(losses.RECIPES[config.recipe], **given)
-    return TrainingStep(generator, discriminator, recipe, config.learning_rate)
+    betas = (config.beta_1, config.beta_2)
+    return TrainingStep(generator, discriminator, recipe, config.learning_rate, betas)

@@ -1,0 +1,34 @@
+# make demo: sets up .venv and fills the hole of a bundled photo, see demo/comparison/launch.png
+# make test: sets up .venv and runs the tests
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra options for pip, a mirror for example.
+PIP_OPTIONS ?=
+# Tests run in this many processes.
+JOBS ?= 2
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/hifill-inpaint docs/demo/launch.jpg --mask=docs/demo/launch_mask.png \
+		--output=demo/launch.jpg --comparison=demo/comparison
+	@echo "Input, hole and result side by side: demo/comparison/launch.png"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(VENV)/installed: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --quiet --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo

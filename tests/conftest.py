@@ -1,0 +1,73 @@
+"""Weights and pictures made by formulas, so that their results can be written down as figures."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+import hifill
+from hifill import convert
+
+# Kernels are random with variance (gain / fan-in ** 0.5) ** 2. These gains keep the results within
+# [-1, 1], the attention between uniform and one-hot, and rounding errors from growing.
+GAIN = 2.4
+RELATIVE_GAINS = {"re_dil_d16": 0.02, "re_att_64": 4.0, "re_de_toRGB": 0.1, "discriminator": 0.6}
+
+
+def _seeded_array(name, shape):
+    random = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
+    relative = next((gain for part, gain in RELATIVE_GAINS.items() if part in name), 1.0)
+    if len(shape) == 1:
+        return (0.05 * relative * random).astype(np.float32)
+    return (GAIN * relative / np.prod(shape[:-1]) ** 0.5 * random).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def seed_weights():
+    """Returns a function that gives a model weights depending on the authors' names alone."""
+
+    def seed(model):
+        variables = convert.tensorflow1_variables(model)
+        convert.load_variables(
+            model, {name: _seeded_array(name, array.shape) for name, array in variables.items()}
+        )
+        return model
+
+    return seed
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """Returns a function: (batch, height, width) -> smooth RGB pictures in [-1, 1], float32."""
+
+    def draw(batch, height, width):
+        y, x = np.mgrid[:height, :width] / 64
+        planes = [
+            np.sin(2.1 * x + 3.3 * y * (channel + 1) + i + channel)
+            + 0.5 * np.cos(9 * x - 5 * y + 2 * channel + i)
+            + 0.25 * np.sin((31 + 3 * channel) * x * y)
+            for i in range(batch)
+            for channel in range(3)
+        ]
+        planes = np.reshape(planes, (batch, 3, height, width)) / 1.75
+        return planes.transpose(0, 2, 3, 1).astype(np.float32)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def hole():
+    """Returns a function: (height, width) -> one mask [1, height, width, 1] with a rectangle."""
+
+    def draw(height, width):
+        mask = np.zeros((1, height, width, 1), np.float32)
+        mask[:, height // 8 : height // 4 + 5, width // 6 : width // 3] = 1
+        return mask
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def generator(seed_weights):
+    """The released architecture with seeded weights. Not to be changed by a test."""
+    return seed_weights(hifill.Generator())
