@@ -107,9 +107,7 @@ def fuse_scores(scores, rows, columns):
 
     def swap_order(y, inner, outer):
         y = tf.reshape(y, [-1, outer, inner, outer, inner])
-        return tf.reshape(
-            tf.transpose(y, [0, 2, 1, 4, 3]), [-1, inner * outer, inner * outer]
-        )
+        return tf.reshape(tf.transpose(y, [0, 2, 1, 4, 3]), [-1, inner * outer, inner * outer])
 
     scores = swap_order(add_diagonal(scores), columns, rows)
     return swap_order(add_diagonal(scores), rows, columns)
@@ -210,8 +208,8 @@ class AttentionTransfer(keras.layers.Layer):
 
     Call with `[values, attention]`: values [B, H, W, C], and either
     - attention [B, h, w, h * w] from `ContextualAttention` with H = 2h: patches 3x3, stride 2; or
-    - attention [B, (h+1)(w+1), (h+1)(w+1)] from `overlap_attention`, with `cell_size` given: patches
-      of two cells, one cell apart, `transfer_patches` with a quarter of its multiplications.
+    - attention [B, (h+1)(w+1), (h+1)(w+1)] from `overlap_attention`, with `cell_size` given:
+      patches of two cells, one apart, `transfer_patches` with a quarter of its multiplications.
 
     The result is [B, H, W, C], overlaps summed. It replaces the map everywhere, hole or not.
 

@@ -1,5 +1,6 @@
 """What the commands share: flags, help, one-line errors and exit codes."""
 
+import functools
 import logging
 import os
 import sys
@@ -7,49 +8,53 @@ import sys
 from absl import app, flags
 
 
-def run(main, usage):
-    """Runs a command and exits: 0 if done, 1 if it failed, 2 for wrong flags, 130 for Ctrl-C.
+def definers(values):
+    """absl's DEFINE_string, _integer, _float, _bool and _enum for one command's flags.
 
     Args:
-        main: function of the positional arguments that returns an exit code or None. A ValueError
-            or OSError that it raises is the user's to mend, and shown as one line.
-        usage: help text; shown with the flags that the module of `main` defined.
+        values: the command's own absl FlagValues. absl's global flags belong to the program that
+            imports this library.
+    """
+    kinds = (
+        flags.DEFINE_string,
+        flags.DEFINE_integer,
+        flags.DEFINE_float,
+        flags.DEFINE_bool,
+        flags.DEFINE_enum,
+    )
+    return [functools.partial(define, flag_values=values) for define in kinds]
+
+
+def run(main, values, usage):
+    """Runs a command and exits: 0 if done, 1 if it failed, 2 for wrong flags.
+
+    Args:
+        main: function of the positional arguments and the parsed flags; returns an exit code or
+            None. A ValueError, OSError or FloatingPointError that it raises is the user's to mend,
+            and shown as one line; an app.UsageError counts as a wrong flag.
+        values: an absl FlagValues with the command's flags.
+        usage: help text, shown above the flags.
     """
     # TensorFlow's start-up remarks would bury the one line that matters.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     program = os.path.basename(sys.argv[0])
-
-    def parse(argv):
-        if any(argument in ("--help", "-help", "-h") for argument in argv[1:]):
-            print(f"{usage.strip()}\n\nFlags:{flags.FLAGS.module_help(main.__module__)}")
-            print("  --flagfile=FILE: reads flags from a file, one a line.")
-            sys.exit(0)
-        try:
-            return flags.FLAGS(argv)
-        except flags.Error as error:
-            _complain(program, error)
-            print(f"See {program} --help", file=sys.stderr)
-            sys.exit(2)
-
-    def guarded(argv):
-        # In place of absl's handler, whose prefixes are for servers' logs.
-        logging.basicConfig(format=f"{program}: %(message)s", level=logging.WARNING, force=True)
-        logging.getLogger("hifill").setLevel(logging.INFO)
-        try:
-            return main(argv[1:])
-        except KeyboardInterrupt:
-            _complain(program, "interrupted")
-            return 130
-        except app.UsageError as error:
-            _complain(program, error)
-            print(f"See {program} --help", file=sys.stderr)
-            return 2
-        except (ValueError, OSError, FloatingPointError) as error:
-            _complain(program, error)
-            return 1
-
-    app.run(guarded, flags_parser=parse)
-
-
-def _complain(program, error):
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
+        print(f"{usage.strip()}\n\nFlags:\n{values.get_help()}")
+        print("  --flagfile: file of flags, one a line, comments behind #")
+        sys.exit(0)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    logging.getLogger().handlers[:] = [handler]
+    logging.getLogger("hifill").setLevel(logging.INFO)
+    try:
+        code = main(values(sys.argv)[1:], values)
+    except (flags.Error, app.UsageError) as error:
+        code = 2
+        logging.error("%s\nSee %s --help", error, program)
+    except KeyboardInterrupt:
+        code = 130
+        logging.error("interrupted")
+    except (ValueError, OSError, FloatingPointError) as error:
+        code = 1
+        logging.error("%s", " ".join(str(error).split()))
+    sys.exit(code)

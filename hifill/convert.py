@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from hifill.command_line import run as run_command
+from hifill import command_line
 
 USAGE = """
 hifill-convert CHECKPOINT OUT.weights.h5
@@ -37,7 +37,7 @@ def read_checkpoint(path):
     try:
         reader = tf.train.load_checkpoint(prefix)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(f"not a readable TensorFlow checkpoint: {first_line}") from error
 
@@ -55,8 +55,7 @@ def _checkpoint_prefix(path):
     found = sorted(tf.io.gfile.glob(f"{path}/*.index"))
     if len(found) != 1:
         raise ValueError(
-            f"{len(found)} checkpoints and no `checkpoint` file to choose one; "
-            "name the .index file"
+            f"{len(found)} checkpoints and no `checkpoint` file to choose one; name the .index file"
         )
     return found[0].removesuffix(".index")
 
@@ -152,8 +151,8 @@ def tensorflow1_variables(model):
     return variables
 
 
-def main(arguments):
-    """The command: positional arguments -> exit code."""
+def main(arguments, flags):
+    """The command: positional arguments and parsed flags -> exit code."""
     from absl import app
 
     from hifill.generator import Generator
@@ -175,4 +174,6 @@ def main(arguments):
 
 def run():
     """Entry point of `hifill-convert`."""
-    run_command(main, USAGE)
+    from absl import flags
+
+    command_line.run(main, flags.FlagValues(), USAGE)

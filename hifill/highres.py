@@ -175,9 +175,7 @@ class HighResolutionInpainter(tf.Module):
             context = tf.transpose(image[:, start:stop], [0, 2, 1, 3, 4])
             context = tf.reshape(context, [grid * grid, -1])
             context = tf.cast(tf.gather(context, context_cells), tf.float32)
-            detail = tf.reshape(
-                tf.matmul(attention, context), [-1, stop - start, patch_width, 3]
-            )
+            detail = tf.reshape(tf.matmul(attention, context), [-1, stop - start, patch_width, 3])
             base = tf.einsum("rj,qjpc->qrpc", upsampling[start:stop], difference)
             chunk = tf.round(tf.clip_by_value(base + detail, 0.0, white))
             chunks = chunks.write(i, tf.transpose(tf.cast(chunk, image.dtype), [1, 0, 2, 3]))

@@ -191,6 +191,7 @@ def _encode_tiff(channels: np.ndarray, photo: Photo, quality: int | None, warn: 
         258: (8 * channels.itemsize,) * count,
         259: 8 if compressed else 1,
         262: 1 if count < 3 else 2,
+        # Pillow adds the end of the directory to these offsets.
         273: tuple(np.cumsum([0, *lengths[:-1]]).tolist()),
         277: count,
         278: rows_per_strip,
@@ -209,8 +210,6 @@ def _encode_tiff(channels: np.ndarray, photo: Photo, quality: int | None, warn: 
     described = descriptive_tags(parsed)
     for candidate in (described | tags, tags):
         directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0" + bytes(4))
-        # As LONG, for Pillow adds the end of the directory to offsets that may be small here.
-        directory.tagtype.update({273: 4, 279: 4})
         try:
             for tag, value in candidate.items():
                 if value is not None:

@@ -118,7 +118,9 @@ def pair_files(photos, masks, output):
             found = [path for path in found if not _is_mask_name(path.stem)]
         found = [path for path in found if path.resolve() != masks.resolve()]
         if not found:
-            raise ValueError(f"{photos}: no photos in it; they end in {' '.join(image_io.SUFFIXES)}")
+            raise ValueError(
+                f"{photos}: no photos in it; they end in {' '.join(image_io.SUFFIXES)}"
+            )
         pairs = [(path, output / path.relative_to(photos)) for path in found]
     else:
         into_folder = output.is_dir() or not output.suffix
@@ -184,22 +186,21 @@ def inpaint_file(inpainter, photo_path, mask_path, output_path, flags):
         image_io.write_photo(pathlib.Path(flags.comparison) / name, shown, image_io.Photo(shown))
 
 
-def main(arguments):
-    """The command: positional arguments -> exit code."""
-    from absl import app, flags
+def main(arguments, flags):
+    """The command: positional arguments and parsed flags -> exit code."""
+    from absl import app
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    values = flags.FLAGS
     if len(arguments) != 1:
         raise app.UsageError(f"expected one photo or folder, got {len(arguments)}")
-    pairs = pair_files(arguments[0], values.mask, values.output)
-    inpainter = Inpainter(values.weights, values.fidelity)
+    pairs = pair_files(arguments[0], flags.mask, flags.output)
+    inpainter = Inpainter(flags.weights, flags.fidelity)
     failed = []
     with logging_redirect_tqdm():
         for photo, mask, output in tqdm(pairs, unit="photo", disable=len(pairs) == 1):
             try:
-                inpaint_file(inpainter, photo, mask, output, values)
+                inpaint_file(inpainter, photo, mask, output, flags)
             except (ValueError, OSError) as error:
                 failed.append(photo)
                 _log.error("%s", error)
@@ -212,25 +213,22 @@ def run():
     """Entry point of `hifill-inpaint`."""
     from absl import flags
 
-    from hifill.command_line import run as run_command
+    from hifill import command_line
 
-    flags.DEFINE_string("mask", None, "Mask file, or folder of masks.", required=True)
-    flags.DEFINE_string(
-        "output", None, "File or folder to write to.", short_name="o", required=True
+    values = flags.FlagValues()
+    string, integer, real, boolean, choice = command_line.definers(values)
+    string("mask", None, "Mask file, or folder of masks.", required=True)
+    string("output", None, "File or folder to write to.", short_name="o", required=True)
+    string("weights", None, "Weights file or training run; not set, the shipped weights.")
+    integer("dilate", 0, "Grow the hole by so many pixels.", lower_bound=0)
+    boolean("invert_mask", False, "Black is the hole.")
+    string("comparison", None, "Folder for pictures of input, hole and result side by side.")
+    integer("quality", None, "JPEG or WebP quality; not set, the photo's own.", 1, 100)
+    real("max_megapixels", 256, "Refuse photos larger than this.", lower_bound=0)
+    choice(
+        "fidelity",
+        "improved",
+        ["improved", "original"],
+        "original: what the authors' script does, soft rim included.",
     )
-    flags.DEFINE_string("weights", None, "Weights file or training run; not set, the shipped ones.")
-    flags.DEFINE_integer("dilate", 0, "Grow the hole by so many pixels.", lower_bound=0)
-    flags.DEFINE_string(
-        "comparison", None, "Folder for pictures of input, hole and result side by side."
-    )
-    flags.DEFINE_bool("invert_mask", False, "Black is the hole.")
-    flags.DEFINE_integer(
-        "quality", None, "JPEG or WebP quality; not set, the photo's own.", 1, 100
-    )
-    flags.DEFINE_float(
-        "max_megapixels", 256, "Refuse photos larger than this.", lower_bound=0.0
-    )
-    flags.DEFINE_enum(
-        "fidelity", "improved", ["improved", "original"], "original: as the authors' script does."
-    )
-    run_command(main, USAGE)
+    command_line.run(main, values, USAGE)

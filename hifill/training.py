@@ -1,7 +1,6 @@
 """Training: WGAN-GP with several critic steps per generator step (HiFill paper, Algorithm 1)."""
 
 import dataclasses
-import itertools
 import json
 import logging
 import pathlib
@@ -56,8 +55,8 @@ def kernel_initializer(name):
     """The initial weights a run may choose.
 
     Args:
-        name: "truncated_normal", sigma 0.05 as in the original, whose first coarse outputs are about
-            1e-9; or "variance_preserving", scaled by fan-in so that a gated ELU layer keeps the
+        name: "truncated_normal", sigma 0.05 as in the original, whose first coarse outputs are
+            about 1e-9; or "variance_preserving", scaled by fan-in so that a gated ELU layer keeps the
             variance of its input, which learns from the first step.
 
     Returns:
@@ -85,9 +84,7 @@ class TrainingStep(tf.Module):
         learning_rate, betas: of both Adam optimizers (epsilon is 1e-8).
     """
 
-    def __init__(
-        self, generator, discriminator, recipe, learning_rate=1e-4, betas=(0.5, 0.9)
-    ):
+    def __init__(self, generator, discriminator, recipe, learning_rate=1e-4, betas=(0.5, 0.9)):
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
@@ -130,14 +127,25 @@ class TrainingStep(tf.Module):
         error = tf.reduce_mean(tf.abs(refined - images) * masks) / tf.maximum(hole_share, 1e-6)
         return {**metrics, "generator": loss, "hole_l1": error * 127.5, "hole_share": hole_share}
 
+    def set_learning_rate(self, learning_rate):
+        """Changes the learning rate of both optimizers."""
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            if optimizer is not None:
+                optimizer.learning_rate = learning_rate
+
     def _generate(self, images, masks):
         return self.generator([images * (1 - masks), masks])
 
 
 def _adam(learning_rate, betas):
-    return keras.optimizers.Adam(
-        learning_rate, beta_1=betas[0], beta_2=betas[1], epsilon=1e-8
-    )
+    return keras.optimizers.Adam(learning_rate, beta_1=betas[0], beta_2=betas[1], epsilon=1e-8)
+
+
+def _cause(error):
+    """The line of a pipeline's error that says what our own code complained of."""
+    marker = "ImageError: "
+    lines = [line for line in error.message.splitlines() if marker in line]
+    return lines[0].split(marker, 1)[1] if lines else error.message.splitlines()[0]
 
 
 class Trainer:
@@ -171,10 +179,9 @@ class Trainer:
         )
         self.step = _build_step(config)
         self._critic_step = tf.function(self.step.critic_step, jit_compile=config.jit_compile)
-        self._generator_step = tf.function(
-            self.step.generator_step, jit_compile=config.jit_compile
-        )
+        self._generator_step = tf.function(self.step.generator_step, jit_compile=config.jit_compile)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._stopping = False
 
         workdir = pathlib.Path(config.workdir)
         workdir.mkdir(parents=True, exist_ok=True)
@@ -186,6 +193,7 @@ class Trainer:
         )
         if self.checkpoints.latest_checkpoint:
             checkpoint.restore(self.checkpoints.latest_checkpoint).assert_consumed()
+            self.step.set_learning_rate(config.learning_rate)
             _log.info("resuming %s at iteration %d", workdir, int(self.iteration))
         elif config.init_from:
             load_weights(self.step.generator, config.init_from)
@@ -195,9 +203,9 @@ class Trainer:
         self._shown = next(iter(data.batches(shown, 4)))
 
     def _check_same_run(self, path):
-        # These may change between two starts of a run; everything else would make another run of it.
+        # These may change between two starts of a run; all else would make another run of it.
         free = {"iterations", "workdir", "train_data", "val_data", "templates", "save_every"}
-        free |= {"summary_every", "jit_compile", "init_from"}
+        free |= {"summary_every", "jit_compile", "init_from", "learning_rate"}
         config = dataclasses.asdict(self.config)
         if path.exists():
             earlier = json.loads(path.read_text())
@@ -214,44 +222,56 @@ class Trainer:
     def train(self):
         """Trains up to `config.iterations`, yielding (iteration, metrics as floats) after each.
 
-        Saves every `save_every` iterations, at the end, and when interrupted.
+        Saves every `save_every` iterations, at the end, and after `stop`.
 
         Raises:
             FloatingPointError: if a loss is not finite; the last checkpoint is kept.
+            ValueError: if a photo cannot be read.
         """
         config = self.config
         per_iteration = config.critic_steps + 1
         first = int(self.iteration) * per_iteration * config.batch_size
         batches = iter(data.batches(self.source, config.batch_size, first))
-        try:
-            while int(self.iteration) < config.iterations:
-                metrics = self._iterate(batches)
-                self.iteration.assign_add(1)
-                iteration = int(self.iteration)
-                bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-                if bad:
-                    raise FloatingPointError(
-                        f"iteration {iteration}: {', '.join(bad)} is not finite; resume from "
-                        f"{self.checkpoints.latest_checkpoint} with a lower learning rate"
-                    )
-                if iteration % config.summary_every == 0:
-                    self._write_summaries(iteration, metrics)
-                if iteration % config.save_every == 0:
-                    self.save()
-                yield iteration, metrics
-        except (KeyboardInterrupt, GeneratorExit):
-            self.save()
-            raise
+        while not (self.finished or self._stopping):
+            metrics = self._iterate(batches)
+            self.iteration.assign_add(1)
+            iteration = int(self.iteration)
+            bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+            if bad:
+                raise FloatingPointError(
+                    f"iteration {iteration}: {', '.join(bad)} is not finite; the last good "
+                    f"checkpoint is {self.checkpoints.latest_checkpoint}; start again from it, "
+                    "with a lower learning rate"
+                )
+            if iteration % config.summary_every == 0:
+                self._write_summaries(iteration, metrics)
+            if iteration % config.save_every == 0:
+                self.save()
+            yield iteration, metrics
         self.save()
+
+    def stop(self):
+        """Ends `train` after the iteration that is running, with everything saved."""
+        self._stopping = True
+
+    @property
+    def finished(self):
+        """Whether all of `config.iterations` are done."""
+        return int(self.iteration) >= self.config.iterations
 
     def _iterate(self, batches):
         iteration = int(self.iteration)
         metrics = {}
-        for images, holes in itertools.islice(batches, self.config.critic_steps):
-            rng = np.random.default_rng([self.config.seed, iteration, len(metrics)])
-            epsilon = rng.uniform(size=len(images)).astype(np.float32)
-            metrics.update(self._critic_step(images, holes, tf.constant(epsilon)))
-        metrics.update(self._generator_step(*next(batches)))
+        rng = np.random.default_rng([self.config.seed, iteration])
+        try:
+            for _ in range(self.config.critic_steps):
+                images, holes = next(batches)
+                epsilon = rng.uniform(size=len(images)).astype(np.float32)
+                metrics.update(self._critic_step(images, holes, tf.constant(epsilon)))
+            images, holes = next(batches)
+        except tf.errors.OpError as error:
+            raise ValueError(_cause(error)) from error
+        metrics.update(self._generator_step(images, holes))
         return {name: float(value) for name, value in metrics.items()}
 
     def save(self):
