@@ -116,8 +116,8 @@ def fuse_scores(scores, rows, columns):
 def transfer_patches(values, attention):
     """Attention transfer as the paper words it (equation 3): every patch a weighted sum of patches.
 
-    Patches are two cells wide and one cell apart, and overlaps are summed. `AttentionTransfer` gives
-    the same result with a quarter of the multiplications.
+    Patches are two cells wide and one cell apart, and overlaps are summed. `AttentionTransfer`
+    gives the same result with a quarter of the multiplications.
 
     Args:
         values: tensor [B, H, W, C].

@@ -71,7 +71,10 @@ def decode(image: Image.Image, file: BinaryIO, warn: Warn) -> dict[str, Any]:
       Exception: whatever Pillow raises for a damaged file.
     """
     format = "JPEG" if image.format == "MPO" else image.format
-    # Before loading, after which Pillow has turned a TIFF and dropped the tag.
+    # Of a TIFF before loading, after which Pillow has turned it and dropped the tag; of the others
+    # after it, lest a truncated file be called one with damaged EXIF.
+    if format != "TIFF":
+        image.load()
     exif, orientation = read_exif(image, warn)
     frames = getattr(image, "n_frames", 1)
     # Before 16-bit decoding too: of a truncated file OpenCV gives half a picture, Pillow none.

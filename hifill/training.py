@@ -56,8 +56,8 @@ def kernel_initializer(name):
 
     Args:
         name: "truncated_normal", sigma 0.05 as in the original, whose first coarse outputs are
-            about 1e-9; or "variance_preserving", scaled by fan-in so that a gated ELU layer keeps the
-            variance of its input, which learns from the first step.
+            about 1e-9; or "variance_preserving", scaled by fan-in so that a gated ELU layer keeps
+            the variance of its input, which learns from the first step.
 
     Returns:
         A Keras initializer, or None for the original's.
