@@ -40,6 +40,7 @@ def define_flags():
         "Critic steps per generator step; 0: reconstruction alone.",
         lower_bound=0,
     )
+    boolean("coarse_only", False, "Train the coarse network alone, as a start; no critic steps.")
     choice("recipe", "paper", ["paper", "released"], "Loss weights: the paper's, or its code's.")
     for term in ("hole", "context", "adversarial"):
         real(f"{term}_weight", None, f"Replaces the recipe's {term} weight.")
@@ -65,6 +66,9 @@ def define_flags():
     boolean("jit_compile", False, "Compile the steps with XLA.")
     integer("save_every", 1000, "Iterations between checkpoints.", lower_bound=1)
     integer("summary_every", 100, "Iterations between summaries.", lower_bound=1)
+    flags.register_validator(
+        "image_size", lambda size: size % 64 == 0, "must be a multiple of 64", flag_values=values
+    )
     return values
 
 

@@ -31,6 +31,7 @@ class TrainingConfig:
     resize: bool = False
     min_scale: float = 1.0
     critic_steps: int = 5
+    coarse_only: bool = False
     recipe: str = "paper"
     hole_weight: float | None = None
     context_weight: float | None = None
@@ -82,15 +83,30 @@ class TrainingStep(tf.Module):
         discriminator: a `Discriminator`, or None to train on reconstruction alone.
         recipe: a `losses.LossRecipe`.
         learning_rate, betas: of both Adam optimizers (epsilon is 1e-8).
+        coarse_only: train the coarse network alone, as a start; it takes a tenth of the time.
+
+    Raises:
+        ValueError: if coarse_only comes with a discriminator.
     """
 
-    def __init__(self, generator, discriminator, recipe, learning_rate=1e-4, betas=(0.5, 0.9)):
+    def __init__(
+        self,
+        generator,
+        discriminator,
+        recipe,
+        learning_rate=1e-4,
+        betas=(0.5, 0.9),
+        coarse_only=False,
+    ):
         super().__init__()
+        if coarse_only and discriminator is not None:
+            raise ValueError("training the coarse network alone takes no critic steps")
         self.generator = generator
+        self.trained_network = generator.coarse_network if coarse_only else generator
         self.discriminator = discriminator
         self.recipe = recipe
         self.generator_optimizer = _adam(learning_rate, betas)
-        self.generator_optimizer.build(generator.trainable_variables)
+        self.generator_optimizer.build(self.trained_network.trainable_variables)
         self.discriminator_optimizer = None
         if discriminator is not None:
             self.discriminator_optimizer = _adam(learning_rate, betas)
@@ -112,7 +128,7 @@ class TrainingStep(tf.Module):
         """One update of both generator networks (equations 13 and 14)."""
         recipe = self.recipe
         with tf.GradientTape() as tape:
-            coarse, refined, _ = self._generate(images, masks)
+            coarse, refined = self._generate(images, masks)
             hole, context = losses.reconstruction_losses(images, coarse, refined, masks, recipe)
             loss = recipe.hole * hole + recipe.context * context
             metrics = {"hole": hole, "context": context}
@@ -121,7 +137,7 @@ class TrainingStep(tf.Module):
                 adversarial = -tf.reduce_mean(self.discriminator(inpainted))
                 loss += recipe.adversarial * adversarial
                 metrics["adversarial"] = adversarial
-        variables = self.generator.trainable_variables
+        variables = self.trained_network.trainable_variables
         self.generator_optimizer.apply(tape.gradient(loss, variables), variables)
         hole_share = tf.reduce_mean(masks)
         error = tf.reduce_mean(tf.abs(refined - images) * masks) / tf.maximum(hole_share, 1e-6)
@@ -134,18 +150,27 @@ class TrainingStep(tf.Module):
                 optimizer.learning_rate = learning_rate
 
     def _generate(self, images, masks):
-        return self.generator([images * (1 - masks), masks])
+        """Coarse and refined pictures, the same one while only the coarse network is trained."""
+        masked = images * (1 - masks)
+        if self.trained_network is self.generator:
+            coarse, refined, _ = self.generator([masked, masks])
+            return coarse, refined
+        coarse = self.trained_network(tf.concat([masked, masks], axis=-1))
+        return coarse, coarse
 
 
 def _adam(learning_rate, betas):
     return keras.optimizers.Adam(learning_rate, beta_1=betas[0], beta_2=betas[1], epsilon=1e-8)
 
 
-def _cause(error):
-    """The line of a pipeline's error that says what our own code complained of."""
-    marker = "ImageError: "
-    lines = [line for line in error.message.splitlines() if marker in line]
-    return lines[0].split(marker, 1)[1] if lines else error.message.splitlines()[0]
+def _next(batches):
+    try:
+        return next(batches)
+    except tf.errors.OpError as error:
+        # The pipeline's error quotes ours in one of many lines.
+        marker = "ImageError: "
+        quoted = [line for line in error.message.splitlines() if marker in line]
+        raise ValueError(quoted[0].split(marker, 1)[1] if quoted else error.message) from error
 
 
 class Trainer:
@@ -200,7 +225,7 @@ class Trainer:
         self._summaries = tf.summary.create_file_writer(str(workdir / "summaries"))
         val_paths = data.find_photos(config.val_data) if config.val_data else paths
         shown = dataclasses.replace(self.source, paths=val_paths, seed=config.seed + 1)
-        self._shown = next(iter(data.batches(shown, 4)))
+        self._shown = _next(iter(data.batches(shown, 4)))
 
     def _check_same_run(self, path):
         # These may change between two starts of a run; all else would make another run of it.
@@ -263,15 +288,11 @@ class Trainer:
         iteration = int(self.iteration)
         metrics = {}
         rng = np.random.default_rng([self.config.seed, iteration])
-        try:
-            for _ in range(self.config.critic_steps):
-                images, holes = next(batches)
-                epsilon = rng.uniform(size=len(images)).astype(np.float32)
-                metrics.update(self._critic_step(images, holes, tf.constant(epsilon)))
-            images, holes = next(batches)
-        except tf.errors.OpError as error:
-            raise ValueError(_cause(error)) from error
-        metrics.update(self._generator_step(images, holes))
+        for _ in range(self.config.critic_steps):
+            images, holes = _next(batches)
+            epsilon = rng.uniform(size=len(images)).astype(np.float32)
+            metrics.update(self._critic_step(images, holes, tf.constant(epsilon)))
+        metrics.update(self._generator_step(*_next(batches)))
         return {name: float(value) for name, value in metrics.items()}
 
     def save(self):
@@ -328,4 +349,6 @@ def _build_step(config):
     given = {name: weight for name, weight in weights.items() if weight is not None}
     recipe = dataclasses.replace(losses.RECIPES[config.recipe], **given)
     betas = (config.beta_1, config.beta_2)
-    return TrainingStep(generator, discriminator, recipe, config.learning_rate, betas)
+    return TrainingStep(
+        generator, discriminator, recipe, config.learning_rate, betas, config.coarse_only
+    )

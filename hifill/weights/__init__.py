@@ -26,14 +26,14 @@ def load_weights(generator, path=None):
         path = path / "generator.weights.h5"
     if not path.exists():
         raise ValueError(f"{path}: no such weights file")
-    loaded, faults = [], []
+    loaded, missing, misshapen = [], [], []
     try:
         with h5py.File(path, "r") as file:
             for name, variable in _entries(generator):
                 if name not in file:
-                    faults.append(f"{name} is missing")
+                    missing.append(f"{name} is missing")
                 elif file[name].shape != tuple(variable.shape):
-                    faults.append(
+                    misshapen.append(
                         f"{name} has shape {file[name].shape}, the generator "
                         f"{tuple(variable.shape)}"
                     )
@@ -41,6 +41,7 @@ def load_weights(generator, path=None):
                     loaded.append((variable, file[name][...].astype(np.float32)))
     except OSError as error:
         raise ValueError(f"{path}: not a weights file (HDF5), or truncated") from error
+    faults = misshapen + missing
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(f"{path}: does not fit: {'; '.join(faults[:3])}{more}")
