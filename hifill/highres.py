@@ -39,33 +39,20 @@ class HighResolutionInpainter(tf.Module):
         self.fidelity = fidelity
         self.multiple = multiple
         self.size = size
-        fill, mask_dtype = (
+        self._fill_one, mask_dtype = (
             (self._fill, tf.bool) if fidelity == "improved" else (self._fill_original, tf.float32)
         )
-
-        def inpaint(images, masks):
-            def inpaint_one(photo_and_mask):
-                image, mask = photo_and_mask
-                touched = tf.reduce_any(tf.cast(mask, tf.bool))
-                return tf.cond(touched, lambda: fill(image, mask), lambda: image)
-
-            masks = tf.broadcast_to(masks, tf.concat([tf.shape(images)[:3], [1]], axis=0))
-            return tf.map_fn(
-                inpaint_one,
-                (images, masks),
-                parallel_iterations=1,
-                fn_output_signature=tf.TensorSpec([None, None, 3], images.dtype),
-            )
-
-        self._inpaint = {
-            dtype: tf.function(
-                inpaint,
+        # One photo does without a batch's copies, which are most of the memory it would take.
+        self._functions = {
+            (dtype, rank): tf.function(
+                function,
                 input_signature=[
-                    tf.TensorSpec([None, None, None, 3], dtype),
-                    tf.TensorSpec([None, None, None, 1], mask_dtype),
+                    tf.TensorSpec([None] * (rank - 1) + [3], dtype),
+                    tf.TensorSpec([None] * (rank - 1) + [1], mask_dtype),
                 ],
             )
             for dtype in (tf.uint8, tf.uint16)
+            for rank, function in ((3, self._inpaint_one), (4, self._inpaint_batch))
         }
 
     def __call__(self, image, mask):
@@ -83,24 +70,26 @@ class HighResolutionInpainter(tf.Module):
             ValueError: if shapes or dtypes are none of these.
         """
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
-        if image.dtype not in self._inpaint:
+        if image.dtype not in (tf.uint8, tf.uint16):
             raise ValueError(f"image has dtype {image.dtype.name}, not uint8 or uint16")
         if image.shape.rank not in (3, 4) or image.shape[-1] != 3:
             raise ValueError(f"image has shape {image.shape}, not [H, W, 3] or [B, H, W, 3]")
-        images = image if image.shape.rank == 4 else image[None]
-        masks = self._mask_batch(mask)
-        if not masks.shape[1:3].is_compatible_with(images.shape[1:3]):
-            raise ValueError(f"mask has shape {mask.shape}, the image {image.shape}")
-        inpainted = self._inpaint[image.dtype](images, masks)
-        return inpainted if image.shape.rank == 4 else inpainted[0]
+        mask = self._checked_mask(mask, image.shape)
+        return self._functions[image.dtype, image.shape.rank](image, mask)
 
-    def _mask_batch(self, mask):
-        if mask.shape.rank == 2:
-            mask = mask[..., None]
-        if mask.shape.rank == 3:
-            mask = mask[None]
-        if mask.shape.rank != 4 or mask.shape[-1] != 1:
-            raise ValueError(f"mask has shape {mask.shape}, not [H, W], [H, W, 1] or [B, H, W, 1]")
+    def _checked_mask(self, mask, image_shape):
+        """Bool, or float32 0..1 for the original; of the image's rank, with one channel."""
+        shape, rank = mask.shape, image_shape.rank
+        if shape.rank == 2:
+            mask = tf.expand_dims(mask, -1)
+        if mask.shape.rank == 3 and rank == 4:
+            mask = tf.expand_dims(mask, 0)
+        elif mask.shape.rank == 4 and rank == 3:
+            mask = tf.squeeze(mask, 0)
+        if mask.shape.rank != rank or mask.shape[-1] != 1:
+            raise ValueError(f"mask has shape {shape}, not [H, W], [H, W, 1] or [B, H, W, 1]")
+        if not mask.shape[-3:-1].is_compatible_with(image_shape[-3:-1]):
+            raise ValueError(f"mask has shape {shape}, the image {image_shape}")
         if mask.dtype not in (tf.bool, tf.uint8, tf.float32):
             raise ValueError(f"mask has dtype {mask.dtype.name}, not bool, uint8 or float32")
         if self.fidelity == "original":
@@ -108,6 +97,19 @@ class HighResolutionInpainter(tf.Module):
         if mask.dtype == tf.bool:
             return mask
         return mask > (127 if mask.dtype == tf.uint8 else 0.5)
+
+    def _inpaint_one(self, image, mask):
+        touched = tf.reduce_any(tf.cast(mask, tf.bool))
+        return tf.cond(touched, lambda: self._fill_one(image, mask), lambda: image)
+
+    def _inpaint_batch(self, images, masks):
+        masks = tf.broadcast_to(masks, tf.concat([tf.shape(images)[:3], [1]], axis=0))
+        return tf.map_fn(
+            lambda photo_and_mask: self._inpaint_one(*photo_and_mask),
+            (images, masks),
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec([None, None, 3], images.dtype),
+        )
 
     def _generate(self, image, mask, white):
         """Low resolution: [S, S, 3] in 0..white and [S, S, 1] -> refined, attention [N, N].
