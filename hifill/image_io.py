@@ -149,7 +149,37 @@ def write_photo(
         # cannot hold, such as a side that is too long.
         problem = f"cannot be encoded ({error or type(error).__name__})"
         raise _error(path, problem, "choose another format, such as .png") from error
-    _replace_file(path, encoded)
+    replace_file(path, encoded)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it: all of it, or nothing.
+
+    Missing parent directories are created.
+
+    Raises:
+      ImageError: the file cannot be written, a full disk included.
+    """
+    # In the same folder, for a rename does not cross file systems; opened rather than made by
+    # tempfile, whose files nobody else may read.
+    temporary = path.with_name(f".hifill-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space" if full else "check the path and its permissions"
+        problem = f"cannot be written ({error.strerror or error})"
+        raise _error(path, problem, f"{advice} or choose another output") from error
 
 
 def read_mask(
@@ -263,29 +293,6 @@ def _pillow_setting(module: ModuleType, name: str, value: Any) -> Iterator[None]
             yield
         finally:
             setattr(module, name, previous)
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    # In the same folder, for a rename does not cross file systems; opened rather than made by
-    # tempfile, whose files nobody else may read.
-    temporary = path.with_name(f".hifill-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "free some space" if full else "check the path and its permissions"
-        problem = f"cannot be written ({error.strerror or error})"
-        raise _error(path, problem, f"{advice} or choose another output") from error
 
 
 def _same_aspect(mask: tuple[int, int], photo: tuple[int, int]) -> bool:

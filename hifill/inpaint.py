@@ -175,6 +175,10 @@ def inpaint_file(inpainter, photo_path, mask_path, output_path, flags):
     photo = image_io.read_photo(photo_path, int(flags.max_megapixels * 1e6))
     hole = image_io.read_mask(mask_path, photo.pixels.shape[:2], flags.invert_mask)
     hole = dilate(hole, flags.dilate)
+    if not hole.any() and photo_path.suffix == output_path.suffix and flags.quality is None:
+        _log.warning("%s: marks no hole; %s is a copy of the photo", mask_path, output_path)
+        image_io.replace_file(output_path, photo_path.read_bytes())
+        return
     try:
         pixels = inpainter(photo.pixels, hole)
     except ValueError as error:

@@ -134,10 +134,13 @@ def test_one_mask_for_a_folder_and_masks_beside_photos(command, photo, mask, tmp
 
 def test_empty_mask_returns_the_photo_with_a_warning(command, photo, mask, tmp_path):
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(mask)
-    output = tmp_path / "same.png"
-    code, stderr = command(photo, f"--mask={mask}", "-o", output)
-    assert code == 0 and "no hole" in stderr
-    np.testing.assert_array_equal(pixels(output), pixels(photo))
+    source = tmp_path / "photo.jpg"
+    Image.open(photo).save(source)
+    for output in (tmp_path / "same.jpg", tmp_path / "same.png"):
+        code, stderr = command(source, f"--mask={mask}", "-o", output)
+        assert code == 0 and "no hole" in stderr
+        np.testing.assert_array_equal(pixels(output), pixels(source))
+    assert (tmp_path / "same.jpg").read_bytes() == source.read_bytes()
 
 
 def test_full_mask_is_refused(command, photo, mask, tmp_path):
