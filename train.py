@@ -48,7 +48,7 @@ def define_flags():
     gates = ["single_channel", "pointwise", "depthwise_separable", "full", "none"]
     choice("coarse_gate", "single_channel", gates, "Gates of the coarse network.")
     choice("refine_gate", "pointwise", gates, "Gates of the refine network.")
-    integer("discriminator_kernel", 3, "Kernel of the critic: 3 or 5.", 3, 5)
+    integer("discriminator_kernel", 3, "Kernel of the critic: 3 or 5.")
     choice(
         "initializer",
         "truncated_normal",
@@ -68,6 +68,9 @@ def define_flags():
     integer("summary_every", 100, "Iterations between summaries.", lower_bound=1)
     flags.register_validator(
         "image_size", lambda size: size % 64 == 0, "must be a multiple of 64", flag_values=values
+    )
+    flags.register_validator(
+        "discriminator_kernel", lambda size: size in (3, 5), "must be 3 or 5", flag_values=values
     )
     return values
 

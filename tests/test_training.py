@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from hifill import Discriminator, Generator, losses, training, weights
+from hifill import Discriminator, Generator, losses, training, training_step, weights
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
@@ -45,9 +45,11 @@ def config(photos, tmp_path):
 
 def new_step(seed=0, critic=True, size=64):
     tf.keras.utils.set_random_seed(seed)
-    generator = Generator(kernel_initializer=training.kernel_initializer("variance_preserving"))
+    generator = Generator(
+        kernel_initializer=training_step.kernel_initializer("variance_preserving")
+    )
     discriminator = Discriminator(3, (size, size)) if critic else None
-    return training.TrainingStep(generator, discriminator, losses.RECIPES["paper"], 1e-3)
+    return training_step.TrainingStep(generator, discriminator, losses.RECIPES["paper"], 1e-3)
 
 
 def example(size=64):
