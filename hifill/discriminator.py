@@ -50,8 +50,10 @@ class Discriminator(keras.Model):
     def call(self, x):
         for i in range(1, len(_FILTERS) + 1):
             x = keras.ops.leaky_relu(getattr(self, f"conv{i}")(x), negative_slope=0.2)
+        # Not -1 for the batch: larger pictures would pass as more pictures.
         features = self.linear.kernel.shape[0]
-        return self.linear(keras.ops.reshape(x, (-1, features)))  # rows, columns, channels
+        x = keras.ops.reshape(x, (keras.ops.shape(x)[0], features))  # [B, rows * columns * C]
+        return self.linear(x)
 
     def get_config(self):
         return {
