@@ -11,6 +11,7 @@ import tensorflow as tf
 from hifill import data, losses, masks, silhouettes
 from hifill.discriminator import Discriminator
 from hifill.generator import Generator
+from hifill.image_io import replace_file
 from hifill.training_step import TrainingStep, kernel_initializer
 from hifill.weights import load_weights, save_weights
 
@@ -100,17 +101,20 @@ class Trainer:
         workdir = pathlib.Path(config.workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         self.weights_path = workdir / "generator.weights.h5"
-        self._check_same_run(workdir / "config.json")
         checkpoint = tf.train.Checkpoint(step=self.step, iteration=self.iteration)
         self.checkpoints = tf.train.CheckpointManager(
             checkpoint, str(workdir / "checkpoints"), max_to_keep=3
         )
         if self.checkpoints.latest_checkpoint:
+            self._check_same_run(workdir / "config.json")
             checkpoint.restore(self.checkpoints.latest_checkpoint).assert_consumed()
             self.step.set_learning_rate(config.learning_rate)
             _log.info("resuming %s at iteration %d", workdir, int(self.iteration))
         elif config.init_from:
             load_weights(self.step.generator, config.init_from)
+        replace_file(
+            workdir / "config.json", json.dumps(dataclasses.asdict(config), indent=1).encode()
+        )
         self._summaries = tf.summary.create_file_writer(str(workdir / "summaries"))
         val_paths = data.find_photos(config.val_data) if config.val_data else paths
         shown = dataclasses.replace(self.source, paths=val_paths, seed=config.seed + 1)
@@ -120,18 +124,13 @@ class Trainer:
         # These may change between two starts of a run; all else would make another run of it.
         free = {"iterations", "workdir", "train_data", "val_data", "templates", "save_every"}
         free |= {"summary_every", "jit_compile", "init_from", "learning_rate"}
-        config = dataclasses.asdict(self.config)
-        if path.exists():
-            earlier = json.loads(path.read_text())
-            for name in config.keys() - free:
-                if earlier.get(name) != config[name]:
-                    raise ValueError(
-                        f"{path.parent}: holds a run with {name}={earlier.get(name)}, not "
-                        f"{config[name]}; choose another workdir, or the same value"
-                    )
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(config, indent=1) + "\n")
-        temporary.replace(path)
+        earlier = json.loads(path.read_text())
+        for name, value in dataclasses.asdict(self.config).items():
+            if name not in free and earlier.get(name) != value:
+                raise ValueError(
+                    f"{path.parent}: holds a run with {name}={earlier.get(name)}, not {value}; "
+                    "choose another workdir, or the same value"
+                )
 
     def train(self):
         """Trains up to `config.iterations`, yielding (iteration, metrics as floats) after each.
@@ -162,10 +161,11 @@ class Trainer:
             if iteration % config.save_every == 0:
                 self.save()
             yield iteration, metrics
-        self.save()
+        if int(self.iteration) % config.save_every:
+            self.save()
 
     def stop(self):
-        """Ends `train` after the iteration that is running, with everything saved."""
+        """Ends `train` at the end of an iteration, with everything saved."""
         self._stopping = True
 
     @property

@@ -195,7 +195,7 @@ def test_stops_at_losses_that_are_not_finite(config):
 
 
 def test_another_setting_in_the_same_folder_is_refused(config):
-    training.Trainer(config)
+    training.Trainer(config).save()
     with pytest.raises(ValueError, match="batch_size=2, not 3"):
         training.Trainer(dataclasses.replace(config, batch_size=3))
 
