@@ -12,8 +12,8 @@ from hifill import convert
 # On a GPU, TensorFloat-32 would round more than the tests allow.
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
-# A kernel's standard deviation is gain / fan-in ** 0.5. These gains keep the results within [-1, 1],
-# the attention between uniform and one-hot, and rounding errors from growing.
+# A kernel's standard deviation is gain / fan-in ** 0.5. These gains keep the results within
+# [-1, 1], the attention between uniform and one-hot, and rounding errors from growing.
 GAIN = 2.4
 RELATIVE_GAINS = {"re_dil_d16": 0.02, "re_att_64": 4.0, "re_de_toRGB": 0.05, "discriminator": 0.6}
 
