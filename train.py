@@ -40,7 +40,7 @@ def define_flags():
         "Critic steps per generator step; 0: reconstruction alone.",
         lower_bound=0,
     )
-    boolean("coarse_only", False, "Train the coarse network alone, as a start; no critic steps.")
+    boolean("coarse_only", False, "Train the coarse network alone; needs --critic_steps=0.")
     choice("recipe", "paper", ["paper", "released"], "Loss weights: the paper's, or its code's.")
     for term in ("hole", "context", "adversarial"):
         real(f"{term}_weight", None, f"Replaces the recipe's {term} weight.")
@@ -64,7 +64,7 @@ def define_flags():
         "dtype_policy", "float32", ["float32", "mixed_bfloat16"], "What the networks compute in."
     )
     boolean("jit_compile", False, "Compile the steps with XLA.")
-    integer("save_every", 1000, "Iterations between checkpoints.", lower_bound=1)
+    integer("save_every", 1000, "Iterations between checkpoints and picture grids.", lower_bound=1)
     integer("summary_every", 100, "Iterations between summaries.", lower_bound=1)
     flags.register_validator(
         "image_size", lambda size: size % 64 == 0, "must be a multiple of 64", flag_values=values
@@ -79,13 +79,11 @@ def main(arguments, values):
     """The command: positional arguments and parsed flags -> exit code."""
     if arguments:
         raise app.UsageError(f"unexpected argument {arguments[0]!r}")
-    import keras
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from hifill.training import Trainer, TrainingConfig
 
-    keras.utils.set_random_seed(values.seed)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
     trainer = Trainer(TrainingConfig(**{name: getattr(values, name) for name in names}))
     start = int(trainer.iteration)

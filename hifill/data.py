@@ -5,6 +5,7 @@ number, and a resumed run sees exactly the photos and masks that it would have s
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import cv2
@@ -42,8 +43,7 @@ class PhotoSource:
     def sample(self, number):
         """Sample `number`: image uint8 [S, S, 3] RGB and mask uint8 [S, S, 1], 1 = hole."""
         epoch, position = divmod(int(number), len(self.paths))
-        rng = np.random.default_rng([self.seed, _ORDER_STREAM, epoch])
-        path = self.paths[rng.permutation(len(self.paths))[position]]
+        path = self.paths[_order(self.seed, epoch, len(self.paths))[position]]
         rng = np.random.default_rng([self.seed, _CROP_STREAM, number])
         image = self._crop(_read_rgb(path), rng)
         rng = np.random.default_rng([self.seed, _MASK_STREAM, number])
@@ -66,11 +66,14 @@ class PhotoSource:
         return np.ascontiguousarray(image)
 
 
+@functools.lru_cache(maxsize=2)
+def _order(seed, epoch, count):
+    return np.random.default_rng([seed, _ORDER_STREAM, epoch]).permutation(count)
+
+
 def _read_rgb(path):
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise image_io.ImageError(f"{path}: not a readable image; remove it from the training data")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    pixels = image_io.read_photo(path).pixels
+    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
 
 
 def find_photos(folder):

@@ -5,6 +5,7 @@ import json
 import logging
 import pathlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -79,11 +80,11 @@ class Trainer:
     def __init__(self, config):
         self.config = config
         paths = data.find_photos(config.train_data)
-        rng = np.random.default_rng(config.seed)
+        keras.utils.set_random_seed(config.seed)
         if config.templates:
             templates = masks.load_templates(config.templates)
         else:
-            templates = silhouettes.generated_templates(rng)
+            templates = silhouettes.generated_templates(np.random.default_rng(config.seed))
         self.source = data.PhotoSource(
             paths=paths,
             image_size=config.image_size,
@@ -107,7 +108,7 @@ class Trainer:
         )
         if self.checkpoints.latest_checkpoint:
             self._check_same_run(workdir / "config.json")
-            checkpoint.restore(self.checkpoints.latest_checkpoint).assert_consumed()
+            self._restore(checkpoint)
             self.step.set_learning_rate(config.learning_rate)
             _log.info("resuming %s at iteration %d", workdir, int(self.iteration))
         elif config.init_from:
@@ -120,11 +121,25 @@ class Trainer:
         shown = dataclasses.replace(self.source, paths=val_paths, seed=config.seed + 1)
         self._shown = _next(iter(data.batches(shown, 4)))
 
+    def _restore(self, checkpoint):
+        path = self.checkpoints.latest_checkpoint
+        try:
+            checkpoint.restore(path).assert_consumed()
+        except (tf.errors.OpError, IndexError, AssertionError) as error:
+            earlier = self.checkpoints.checkpoints[:-1]
+            advice = f"delete its files to continue from {earlier[-1]}" if earlier else "start anew"
+            raise ValueError(
+                f"{path}: a damaged checkpoint, or one of another run; {advice}"
+            ) from error
+
     def _check_same_run(self, path):
         # These may change between two starts of a run; all else would make another run of it.
         free = {"iterations", "workdir", "train_data", "val_data", "templates", "save_every"}
         free |= {"summary_every", "jit_compile", "init_from", "learning_rate"}
-        earlier = json.loads(path.read_text())
+        try:
+            earlier = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: missing or damaged; choose another workdir") from error
         for name, value in dataclasses.asdict(self.config).items():
             if name not in free and earlier.get(name) != value:
                 raise ValueError(
@@ -139,22 +154,26 @@ class Trainer:
 
         Raises:
             FloatingPointError: if a loss is not finite; the last checkpoint is kept.
-            ValueError: if a photo cannot be read.
+            ValueError: if a photo cannot be read; all whole iterations are saved.
         """
         config = self.config
         per_iteration = config.critic_steps + 1
         first = int(self.iteration) * per_iteration * config.batch_size
         batches = iter(data.batches(self.source, config.batch_size, first))
         while not (self.finished or self._stopping):
-            metrics = self._iterate(batches)
+            try:
+                metrics = self._iterate(batches)
+            except ValueError:
+                self.save()
+                raise
             self.iteration.assign_add(1)
             iteration = int(self.iteration)
             bad = [name for name, value in metrics.items() if not np.isfinite(value)]
             if bad:
                 raise FloatingPointError(
-                    f"iteration {iteration}: {', '.join(bad)} is not finite; the last good "
-                    f"checkpoint is {self.checkpoints.latest_checkpoint}; start again from it, "
-                    "with a lower learning rate"
+                    f"iteration {iteration}: {', '.join(bad)} is not finite; start again with a "
+                    "lower --learning_rate, from the last good checkpoint "
+                    f"({self.checkpoints.latest_checkpoint or 'none yet'})"
                 )
             if iteration % config.summary_every == 0:
                 self._write_summaries(iteration, metrics)
@@ -174,30 +193,35 @@ class Trainer:
         return int(self.iteration) >= self.config.iterations
 
     def _iterate(self, batches):
-        iteration = int(self.iteration)
+        # All photos first: where one cannot be read, nothing has been updated yet.
+        *critic_batches, generator_batch = [
+            _next(batches) for _ in range(self.config.critic_steps + 1)
+        ]
+        rng = np.random.default_rng([self.config.seed, int(self.iteration)])
         metrics = {}
-        rng = np.random.default_rng([self.config.seed, iteration])
-        for _ in range(self.config.critic_steps):
-            images, holes = _next(batches)
+        for images, holes in critic_batches:
             epsilon = rng.uniform(size=len(images)).astype(np.float32)
             metrics.update(self._critic_step(images, holes, tf.constant(epsilon)))
-        metrics.update(self._generator_step(*_next(batches)))
+        metrics.update(self._generator_step(*generator_batch))
         return {name: float(value) for name, value in metrics.items()}
 
     def save(self):
-        """Writes a checkpoint and the generator's weights."""
-        self.checkpoints.save(checkpoint_number=int(self.iteration))
+        """Writes a checkpoint, the generator's weights, and a picture grid for TensorBoard."""
+        iteration = int(self.iteration)
+        self.checkpoints.save(checkpoint_number=iteration)
         save_weights(self.step.generator, self.weights_path)
+        with self._summaries.as_default(step=iteration):
+            tf.summary.image("masked, coarse, result, original", self.picture_grid()[None])
+        self._summaries.flush()
 
     def _write_summaries(self, iteration, metrics):
         with self._summaries.as_default(step=iteration):
             for name, value in metrics.items():
                 tf.summary.scalar(name, value)
-            tf.summary.image("masked, coarse, result, original", self.picture_grid()[None])
         self._summaries.flush()
 
     def picture_grid(self):
-        """Four held-out pictures with their holes: uint8 [4S, 4S, 3].
+        """Four pictures with their holes, of `val_data` if given: uint8 [4S, 4S, 3].
 
         Columns: masked input, coarse result pasted, refined result pasted, original.
         """

@@ -54,7 +54,9 @@ class TrainingStep(tf.Module):
     ):
         super().__init__()
         if coarse_only and discriminator is not None:
-            raise ValueError("training the coarse network alone takes no critic steps")
+            raise ValueError(
+                "training the coarse network alone takes no critic steps; add --critic_steps=0"
+            )
         self.generator = generator
         self.trained_network = generator.coarse_network if coarse_only else generator
         self.discriminator = discriminator

@@ -252,7 +252,7 @@ def test_killed_runs_continue_where_they_last_saved(config):
         ({"train_data": "/nowhere"}, 1, "/nowhere: no such folder"),
         ({"image_size": 100}, 2, "multiple of 64"),
         ({"templates": "/nowhere"}, 1, "/nowhere"),
-        ({"train_data": "broken"}, 1, "broken.jpg: not a readable image"),
+        ({"train_data": "broken"}, 1, "broken.jpg: is not a JPEG"),
     ],
 )
 def test_bad_input_is_one_line(config, tmp_path, changes, code, message):

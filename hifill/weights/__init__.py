@@ -1,5 +1,6 @@
 """Weight files: `.weights.h5` in Keras' layout, any float type on disk; and the shipped ones."""
 
+import contextlib
 import os
 import pathlib
 
@@ -29,22 +30,24 @@ def load_weights(generator, path=None):
     loaded, missing, misshapen = [], [], []
     try:
         with h5py.File(path, "r") as file:
-            for name, variable in _entries(generator):
-                if name not in file:
+            for name, keras_name, variable in _entries(generator):
+                found = file.get(name, file.get(keras_name))
+                if not isinstance(found, h5py.Dataset):
                     missing.append(f"{name} is missing")
-                elif file[name].shape != tuple(variable.shape):
+                elif found.shape != tuple(variable.shape):
                     misshapen.append(
-                        f"{name} has shape {file[name].shape}, the generator "
-                        f"{tuple(variable.shape)}"
+                        f"{name} has shape {found.shape}, the generator {tuple(variable.shape)}"
                     )
                 else:
-                    loaded.append((variable, file[name][...].astype(np.float32)))
-    except OSError as error:
+                    loaded.append((variable, found[...].astype(np.float32)))
+    except (OSError, RuntimeError) as error:
         raise ValueError(f"{path}: not a weights file (HDF5), or truncated") from error
     faults = misshapen + missing
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(f"{path}: does not fit: {'; '.join(faults[:3])}{more}")
+    if not all(np.isfinite(array).all() for _, array in loaded):
+        raise ValueError(f"{path}: holds values that are not finite; use an earlier checkpoint's")
     for variable, array in loaded:
         variable.assign(array)
 
@@ -60,17 +63,26 @@ def save_weights(generator, path, dtype="float32"):
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(temporary, "w") as file:
-            for name, variable in _entries(generator):
+            for name, _, variable in _entries(generator):
                 file[name] = np.asarray(variable.value).astype(dtype)
         os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written ({error}); choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _entries(generator):
-    """Yields (name in the file, variable)."""
+    """Yields (name in our files, name in those that Keras writes, variable)."""
     for network in (generator.coarse_network, generator.refine_network):
-        for layer in network.layers:
-            for i, variable in enumerate(layer.weights):
-                yield f"{network.name}/{layer.name}/vars/{i}", variable
+        layers = [layer for layer in network.layers if layer.weights]
+        for i, layer in enumerate(layers):
+            # Keras names a layer by the first attribute, alphabetically, that holds it: here by
+            # `layers` where our own name comes later.
+            keras_layer = f"layers/{network.name}/layers/gated_conv2d" + (f"_{i}" if i else "")
+            for j, variable in enumerate(layer.weights):
+                ours = f"{network.name}/{layer.name}/vars/{j}"
+                yield ours, f"{keras_layer}/vars/{j}", variable
