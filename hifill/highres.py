@@ -44,7 +44,7 @@ class HighResolutionInpainter(tf.Module):
         )
         # One photo does without a batch's copies, which are most of the memory it would take.
         self._functions = {
-            (dtype, rank): tf.function(
+            f"{dtype.name}_{rank}": tf.function(
                 function,
                 input_signature=[
                     tf.TensorSpec([None] * (rank - 1) + [3], dtype),
@@ -75,7 +75,7 @@ class HighResolutionInpainter(tf.Module):
         if image.shape.rank not in (3, 4) or image.shape[-1] != 3:
             raise ValueError(f"image has shape {image.shape}, not [H, W, 3] or [B, H, W, 3]")
         mask = self._checked_mask(mask, image.shape)
-        return self._functions[image.dtype, image.shape.rank](image, mask)
+        return self._functions[f"{image.dtype.name}_{image.shape.rank}"](image, mask)
 
     def _checked_mask(self, mask, image_shape):
         """Bool, or float32 0..1 for the original; of the image's rank, with one channel."""
@@ -84,11 +84,12 @@ class HighResolutionInpainter(tf.Module):
             mask = tf.expand_dims(mask, -1)
         if mask.shape.rank == 3 and rank == 4:
             mask = tf.expand_dims(mask, 0)
-        elif mask.shape.rank == 4 and rank == 3:
+        elif mask.shape.rank == 4 and rank == 3 and mask.shape[0] == 1:
             mask = tf.squeeze(mask, 0)
         if mask.shape.rank != rank or mask.shape[-1] != 1:
             raise ValueError(f"mask has shape {shape}, not [H, W], [H, W, 1] or [B, H, W, 1]")
-        if not mask.shape[-3:-1].is_compatible_with(image_shape[-3:-1]):
+        one_each = rank == 3 or mask.shape[0] in (1, None, image_shape[0])
+        if not (one_each and mask.shape[-3:-1].is_compatible_with(image_shape[-3:-1])):
             raise ValueError(f"mask has shape {shape}, the image {image_shape}")
         if mask.dtype not in (tf.bool, tf.uint8, tf.float32):
             raise ValueError(f"mask has dtype {mask.dtype.name}, not bool, uint8 or float32")

@@ -1,10 +1,15 @@
 """Fills holes in photos: `Inpainter` from Python, `hifill-inpaint` from the command line."""
 
+import collections
+import dataclasses
 import logging
+import os
 import pathlib
 
 import cv2
 import numpy as np
+
+from hifill import image_io
 
 USAGE = """
 hifill-inpaint PHOTO --mask=MASK --output=FILE
@@ -12,8 +17,9 @@ hifill-inpaint FOLDER --mask=MASK_OR_FOLDER --output=FOLDER
 
 Fills the holes of photos of any size. White in the mask is the hole; pixels outside come back
 unchanged. JPEG, PNG, WebP, TIFF and BMP; the output has the format of its name, and in a folder
-that of the photo. In folders, the mask of photo.jpg is any picture named photo, photo_mask or
-photo.mask; one mask file serves all photos.
+that of the photo. In folders, the mask of photo.jpg is any picture named photo_mask, photo.mask,
+photo.jpg or photo, in the same subfolder; one mask file serves all photos. Masks may lie beside the
+photos as photo_mask or photo.mask.
 """
 
 FULLEST = 0.95
@@ -33,13 +39,10 @@ class Inpainter:
     """
 
     def __init__(self, weights=None, fidelity="improved"):
-        from hifill.generator import Generator
         from hifill.highres import HighResolutionInpainter
-        from hifill.weights import load_weights
+        from hifill.weights import load_generator
 
-        generator = Generator()
-        load_weights(generator, weights)
-        self._wrapper = HighResolutionInpainter(generator, fidelity)
+        self._wrapper = HighResolutionInpainter(load_generator(weights), fidelity)
 
     def __call__(self, image, mask):
         """Fills the holes of one photo.
@@ -72,10 +75,10 @@ class Inpainter:
 
 def dilate(hole, pixels):
     """Grows a hole by a radius: bool [H, W] -> bool [H, W]."""
-    if pixels <= 0:
+    if pixels <= 0 or not hole.any():
         return hole
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
-    return cv2.dilate(hole.astype(np.uint8), disc) > 0
+    known = (~hole).astype(np.uint8)
+    return cv2.distanceTransform(known, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= pixels
 
 
 def comparison(image, hole, inpainted):
@@ -92,124 +95,184 @@ def comparison(image, hole, inpainted):
     return np.concatenate([image, np.where(hole[..., None], white, image), inpainted], axis=1)
 
 
-def pair_files(photos, masks, output):
-    """Which mask and which output file belong to which photo.
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The files of one photo; `mask` is None where there is none for it."""
+
+    photo: pathlib.Path
+    mask: pathlib.Path | None
+    output: pathlib.Path
+    comparison: pathlib.Path | None
+
+
+def plan_jobs(photos, masks, output, comparisons=None):
+    """Which mask and which output files belong to which photo.
 
     Args:
         photos, masks, output: files or folders, as given to the command.
+        comparisons: a folder, or None.
 
     Returns:
-        List of (photo, mask or None if there is none for it, output file).
+        List of `Job`.
 
     Raises:
-        ValueError: if the combination makes no sense, or a folder holds no photo.
+        ValueError: if the combination makes no sense, a folder holds no photo, or an output would
+            overwrite an input or another output.
     """
-    from hifill import image_io
-
-    photos, masks, output = (pathlib.Path(path) for path in (photos, masks, output))
+    for value, flag in ((masks, "--mask"), (output, "--output")):
+        if not value:
+            raise ValueError(f"{flag} is empty; name a file or folder")
+    as_folder = output.endswith(("/", os.sep))
+    photos, masks, output = pathlib.Path(photos), pathlib.Path(masks), pathlib.Path(output)
     for path, name in ((photos, "photo"), (masks, "mask")):
         if not path.exists():
             raise ValueError(f"{path}: no such {name} file or folder")
     if photos.is_dir():
-        if output.exists() and not output.is_dir():
-            raise ValueError(f"{output}: is a file; for a folder of photos name a folder")
-        found = image_io.list_photos(photos)
-        if masks.resolve() in (photos.resolve(), *photos.resolve().parents):
-            found = [path for path in found if not _is_mask_name(path.stem)]
-        found = [path for path in found if path.resolve() != masks.resolve()]
-        if not found:
+        found = _photos_in(photos, masks, [masks, output, pathlib.Path(comparisons or output)])
+        is_file_name = output.suffix.lower() in image_io.SUFFIXES and not as_folder
+        if not output.is_dir() and (output.exists() or is_file_name):
+            raise ValueError(f"{output}: is no folder; for a folder of photos name a folder")
+        outputs = [output / path.relative_to(photos) for path in found]
+        root = photos
+    else:
+        found, root = [photos], photos.parent
+        as_folder = as_folder or output.is_dir() or not output.suffix
+        outputs = [output / photos.name if as_folder else output]
+        if outputs[0].suffix.lower() not in image_io.SUFFIXES:
             raise ValueError(
-                f"{photos}: no photos in it; they end in {' '.join(image_io.SUFFIXES)}"
+                f"{outputs[0]}: unknown output format; use one of {' '.join(image_io.SUFFIXES)}"
             )
-        pairs = [(path, output / path.relative_to(photos)) for path in found]
-    else:
-        into_folder = output.is_dir() or not output.suffix
-        pairs = [(photos, output / photos.name if into_folder else output)]
+    chosen = [masks] * len(found)
     if masks.is_dir():
-        by_stem = {}
+        by_stem = collections.defaultdict(list)
         for path in image_io.list_photos(masks):
-            by_stem.setdefault(path.relative_to(masks).with_suffix(""), path)
-        root = photos if photos.is_dir() else photos.parent
-        chosen = [_find_mask(photo, photo.relative_to(root), by_stem) for photo, _ in pairs]
-    else:
-        chosen = [masks] * len(pairs)
-    return [(photo, mask, out) for (photo, out), mask in zip(pairs, chosen, strict=True)]
+            by_stem[path.relative_to(masks).with_suffix("")].append(path)
+        beside = masks.resolve() == root.resolve()
+        chosen = [_find_mask(photo, photo.relative_to(root), by_stem, beside) for photo in found]
+    shown = [None] * len(found)
+    if comparisons:
+        folder = pathlib.Path(comparisons)
+        shown = [
+            folder / (path.relative_to(output) if as_folder or photos.is_dir() else path.name)
+            for path in outputs
+        ]
+        stems = collections.Counter(path.with_suffix("") for path in shown)
+        shown = [
+            path.with_name(f"{path.name}.png")
+            if stems[path.with_suffix("")] > 1
+            else path.with_suffix(".png")
+            for path in shown
+        ]
+    _refuse_overwriting([*found, *chosen], [*outputs, *shown])
+    return [Job(*files) for files in zip(found, chosen, outputs, shown, strict=True)]
 
 
-def _is_mask_name(stem):
-    return stem.endswith(("_mask", ".mask"))
+def _photos_in(folder, masks, others):
+    """The photos of a folder, without masks and earlier results that lie in it too."""
+    inner = {path.resolve() for path in others} - {folder.resolve()}
+    found = image_io.list_photos(folder)
+    found = [p for p in found if not inner & {p.resolve(), *p.resolve().parents}]
+    if masks.resolve() == folder.resolve():
+        names = {path.with_suffix("") for path in found}
+        found = [path for path in found if _masked_stem(path.with_suffix("")) not in names]
+    if not found:
+        raise ValueError(f"{folder}: no photos in it; they end in {' '.join(image_io.SUFFIXES)}")
+    return found
 
 
-def _find_mask(photo, relative, by_stem):
-    stem = relative.with_suffix("")
-    names = [f"{stem.name}_mask", f"{stem.name}.mask", stem.name, f"{relative.name}"]
-    # A mask may lie in the photo's subfolder, or at the top.
-    for candidate in [stem.with_name(name) for name in names] + [pathlib.Path(n) for n in names]:
-        mask = by_stem.get(candidate)
-        if mask is not None and mask.resolve() != photo.resolve():
-            return mask
+def _masked_stem(stem):
+    """The photo that a mask's name points at: a/beach for a/beach_mask; None for other names."""
+    for ending in ("_mask", ".mask"):
+        if stem.name.endswith(ending):
+            return stem.with_name(stem.name.removesuffix(ending) or ending)
     return None
 
 
-def inpaint_file(inpainter, photo_path, mask_path, output_path, flags):
+def _find_mask(photo, relative, by_stem, beside_photos):
+    stem = relative.with_suffix("")
+    names = [f"{stem.name}_mask", f"{stem.name}.mask"]
+    if not beside_photos:  # where the same name would be another photo
+        names += [relative.name, stem.name]
+    for name in names:
+        for mask in by_stem.get(stem.with_name(name), ()):
+            if mask.resolve() != photo.resolve():
+                return mask
+    return None
+
+
+def _refuse_overwriting(inputs, outputs):
+    taken = {path.resolve() for path in inputs if path}
+    for path in outputs:
+        if path and path.resolve() in taken:
+            raise ValueError(
+                f"{path}: would overwrite an input or another output; choose another output"
+            )
+        if path:
+            taken.add(path.resolve())
+
+
+def inpaint_file(inpainter, job, flags):
     """Fills one file.
 
     Args:
         inpainter: an `Inpainter`.
-        photo_path, mask_path, output_path: files; mask_path None if there is none.
-        flags: has invert_mask, dilate, quality, max_megapixels and comparison.
+        job: a `Job`.
+        flags: has invert_mask, dilate, quality and max_megapixels.
 
     Raises:
-        ValueError: one line that says which file is at fault; nothing is then written.
+        ValueError: one line that says which file is at fault; the output is then not written.
     """
-    from hifill import image_io
-
-    if mask_path is None:
-        raise ValueError(
-            f"{photo_path}: no mask for it; name one {photo_path.stem}.png or "
-            f"{photo_path.stem}_mask.png"
-        )
-    for path in (photo_path, mask_path):
-        if output_path.resolve() == path.resolve():
-            raise ValueError(f"{output_path}: would overwrite an input; choose another output")
-    photo = image_io.read_photo(photo_path, int(flags.max_megapixels * 1e6))
-    hole = image_io.read_mask(mask_path, photo.pixels.shape[:2], flags.invert_mask)
+    if job.mask is None:
+        stem = job.photo.stem
+        raise ValueError(f"{job.photo}: no mask for it; name one {stem}_mask.png")
+    max_pixels = int(min(flags.max_megapixels * 1e6, 2**62))
+    photo = image_io.read_photo(job.photo, max_pixels)
+    hole = image_io.read_mask(job.mask, photo.pixels.shape[:2], flags.invert_mask, max_pixels)
     hole = dilate(hole, flags.dilate)
-    if not hole.any() and photo_path.suffix == output_path.suffix and flags.quality is None:
-        _log.warning("%s: marks no hole; %s is a copy of the photo", mask_path, output_path)
-        image_io.replace_file(output_path, photo_path.read_bytes())
-        return
-    try:
-        pixels = inpainter(photo.pixels, hole)
-    except ValueError as error:
-        raise ValueError(f"{mask_path}: {error}") from error
-    image_io.write_photo(output_path, pixels, photo, flags.quality)
-    if flags.comparison:
+    if hole.any():
+        try:
+            pixels = inpainter(photo.pixels, hole)
+        except ValueError as error:
+            raise ValueError(f"{job.mask}: {error}") from error
+    else:
+        _log.warning("%s: marks no hole; %s stays as it is", job.mask, job.photo)
+        pixels = photo.pixels
+    same_format = job.photo.suffix.lower() == job.output.suffix.lower() and flags.quality is None
+    if same_format and not hole.any():
+        image_io.replace_file(job.output, job.photo.read_bytes())
+    else:
+        image_io.write_photo(job.output, pixels, photo, flags.quality)
+    if job.comparison:
         shown = comparison(photo.pixels, hole, pixels)
-        name = output_path.with_suffix(".png").name
-        image_io.write_photo(pathlib.Path(flags.comparison) / name, shown, image_io.Photo(shown))
+        image_io.write_photo(job.comparison, shown, image_io.Photo(shown))
 
 
 def main(arguments, flags):
     """The command: positional arguments and parsed flags -> exit code."""
+    import tensorflow as tf
     from absl import app
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     if len(arguments) != 1:
         raise app.UsageError(f"expected one photo or folder, got {len(arguments)}")
-    pairs = pair_files(arguments[0], flags.mask, flags.output)
+    if not flags.max_megapixels > 0:
+        raise app.UsageError(f"--max_megapixels={flags.max_megapixels} is not above 0")
+    jobs = plan_jobs(arguments[0], flags.mask, flags.output, flags.comparison)
     inpainter = Inpainter(flags.weights, flags.fidelity)
-    failed = []
+    failed = 0
     with logging_redirect_tqdm():
-        for photo, mask, output in tqdm(pairs, unit="photo", disable=len(pairs) == 1):
+        for job in tqdm(jobs, unit="photo", disable=len(jobs) == 1):
             try:
-                inpaint_file(inpainter, photo, mask, output, flags)
+                inpaint_file(inpainter, job, flags)
             except (ValueError, OSError) as error:
-                failed.append(photo)
+                failed += 1
                 _log.error("%s", error)
-    if len(pairs) > 1 and failed:
-        _log.error("%d of %d photos failed", len(failed), len(pairs))
+            except (MemoryError, tf.errors.ResourceExhaustedError):
+                failed += 1
+                _log.error("%s: does not fit in memory; shrink it", job.photo)
+    if len(jobs) > 1 and failed:
+        _log.error("%d of %d photos failed", failed, len(jobs))
     return 1 if failed else 0
 
 

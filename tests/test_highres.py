@@ -190,6 +190,8 @@ def test_chunks_do_not_change_the_result(generator, inpaint, monkeypatch):
         (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 60), bool), "64, 60"),
         (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.int64), "int64"),
         (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), bool), "64, 64, 3"),
+        (np.zeros((64, 64, 3), np.uint8), np.zeros((2, 64, 64, 1), bool), "2, 64, 64, 1"),
+        (np.zeros((2, 64, 64, 3), np.uint8), np.zeros((3, 64, 64, 1), bool), "3, 64, 64, 1"),
     ],
 )
 def test_bad_input(inpaint, image, mask, message):

@@ -1,6 +1,7 @@
 """Weight files: `.weights.h5` in Keras' layout, any float type on disk; and the shipped ones."""
 
 import contextlib
+import json
 import os
 import pathlib
 
@@ -50,6 +51,30 @@ def load_weights(generator, path=None):
         raise ValueError(f"{path}: holds values that are not finite; use an earlier checkpoint's")
     for variable, array in loaded:
         variable.assign(array)
+
+
+def load_generator(path=None):
+    """A generator with weights; of a training run's folder also with the run's architecture.
+
+    Args:
+        path: as for `load_weights`.
+
+    Returns:
+        A `Generator`.
+
+    Raises:
+        ValueError: as `load_weights`.
+    """
+    from hifill.generator import Generator
+
+    settings = {}
+    config = pathlib.Path(path) / "config.json" if path else None
+    if config and config.exists():
+        names = ("architecture", "coarse_gate", "refine_gate")
+        settings = {name: json.loads(config.read_text())[name] for name in names}
+    generator = Generator(**settings)
+    load_weights(generator, path)
+    return generator
 
 
 def save_weights(generator, path, dtype="float32"):
