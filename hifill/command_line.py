@@ -40,7 +40,7 @@ def run(main, values, usage):
     program = os.path.basename(sys.argv[0])
     if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
         print(f"{usage.strip()}\n\nFlags:\n{values.get_help()}")
-        print("  --flagfile: file of flags, one a line, comments behind #")
+        print("  --flagfile: file of flags, one a line; lines that start with # are comments")
         sys.exit(0)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(f"{program}: %(message)s"))

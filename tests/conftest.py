@@ -1,5 +1,7 @@
 """Weights and pictures made by formulas, so that their results can be written down as figures."""
 
+import os
+import pathlib
 import zlib
 
 import numpy as np
@@ -12,6 +14,10 @@ from hifill import convert
 # On a GPU, TensorFloat-32 would round more than the tests allow.
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
+# Recordings of the original network; large, and not part of the repository.
+REFERENCE = pathlib.Path(
+    os.environ.get("HIFILL_REFERENCE") or pathlib.Path(__file__).parents[2] / "shared" / "reference"
+)
 # A kernel's standard deviation is gain / fan-in ** 0.5. These gains keep the results within
 # [-1, 1], the attention between uniform and one-hot, and rounding errors from growing.
 GAIN = 2.4

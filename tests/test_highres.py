@@ -1,19 +1,14 @@
 """The high-resolution wrapper: its promises, and its arithmetic against plain NumPy and OpenCV."""
 
-import os
-import pathlib
-
 import cv2
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from conftest import REFERENCE
 
 from hifill import Generator, HighResolutionInpainter, convert, highres
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-SHARED = REPOSITORY.parent / "shared"
-REFERENCE = pathlib.Path(os.environ.get("HIFILL_REFERENCE", SHARED / "reference"))
 OFFICIAL = REFERENCE.parent / "photos" / "official"
 
 

@@ -6,19 +6,15 @@ implementation, after it had been found equal to the recordings.
 """
 
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import REFERENCE
 
 import hifill
 from hifill import convert, losses
 
-REFERENCE = pathlib.Path(
-    os.environ.get("HIFILL_REFERENCE") or pathlib.Path(__file__).parents[2] / "shared" / "reference"
-)
 needs_reference = pytest.mark.skipif(
     not (REFERENCE / "network.npz").exists(),
     reason=f"no recordings of the original in {REFERENCE}; HIFILL_REFERENCE names their folder",
