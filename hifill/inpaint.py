@@ -249,7 +249,6 @@ def inpaint_file(inpainter, job, flags):
 
 def main(arguments, flags):
     """The command: positional arguments and parsed flags -> exit code."""
-    import tensorflow as tf
     from absl import app
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -259,6 +258,8 @@ def main(arguments, flags):
     if not flags.max_megapixels > 0:
         raise app.UsageError(f"--max_megapixels={flags.max_megapixels} is not above 0")
     jobs = plan_jobs(arguments[0], flags.mask, flags.output, flags.comparison)
+    import tensorflow as tf  # only now: it has much to say, and takes its time
+
     inpainter = Inpainter(flags.weights, flags.fidelity)
     failed = 0
     with logging_redirect_tqdm():
