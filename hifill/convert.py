@@ -82,15 +82,24 @@ def load_variables(model, variables):
         if array.shape != tuple(variable.shape):
             faults.append(f"{name} has shape {array.shape}, the model {tuple(variable.shape)}")
             continue
-        if flip_input:
-            array = array[:, :, _FLIP_WITH_MASK[: array.shape[2]]]
-        if flip_output and array.shape[-1] == 3:
-            array = array[..., _FLIP]
-        loaded.append((variable, array))
+        loaded.append((variable, _flipped(array, flip_input, flip_output)))
     if faults:
         raise ValueError("weights do not fit: " + "; ".join(faults))
     for variable, array in loaded:
         variable.assign(array)
+
+
+def _flipped(array, flip_input, flip_output):
+    """Swaps BGR and RGB, either way, in a variable whose inputs or outputs are colours."""
+    if flip_input:
+        array = array[:, :, _FLIP_WITH_MASK[: array.shape[2]]]
+    if flip_output and array.shape[-1] == 3:
+        array = array[..., _FLIP]
+    return array
+
+
+def _scope(row):
+    return f"generator/{row.name}/{row.name}_conv" if row.up else f"generator/{row.name}"
 
 
 def _entries(model):
@@ -114,7 +123,7 @@ def _entries(model):
     coarse, refine = COARSE[model.architecture], REFINE[model.architecture]
     for i, row in enumerate(coarse):
         layer = getattr(model.coarse_network, row.name)
-        scope = f"generator/{row.name}/{row.name}_conv" if row.up else f"generator/{row.name}"
+        scope = _scope(row)
         flips = (i == 0, row is coarse[-1])
         yield f"{scope}_feat/w", layer.kernel, *flips
         yield f"{scope}_feat/biases", layer.bias, False, flips[1]
@@ -123,7 +132,7 @@ def _entries(model):
     for branch, rows in refine.items():
         for i, row in enumerate(rows):
             layer = getattr(model.refine_network, row.name)
-            scope = f"generator/{row.name}/{row.name}_conv" if row.up else f"generator/{row.name}"
+            scope = _scope(row)
             flips = (branch == "encoder_256" and i == 0, branch == "decoder_512")
             yield f"{scope}/w", layer.kernel, *flips
             yield f"{scope}/biases", layer.bias, False, flips[1]
@@ -140,15 +149,9 @@ def tensorflow1_variables(model):
     Returns:
         Dict from TensorFlow 1 variable name to float32 array.
     """
-    variables = {}
-    for name, variable, flip_input, flip_output in _entries(model):
-        array = np.asarray(variable)
-        if flip_input:
-            array = array[:, :, _FLIP_WITH_MASK[: array.shape[2]]]
-        if flip_output and array.shape[-1] == 3:
-            array = array[..., _FLIP]
-        variables[name] = array
-    return variables
+    return {
+        name: _flipped(np.asarray(variable), *flips) for name, variable, *flips in _entries(model)
+    }
 
 
 def main(arguments, flags):

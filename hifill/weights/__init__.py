@@ -70,8 +70,8 @@ def load_generator(path=None):
     settings = {}
     config = pathlib.Path(path) / "config.json" if path else None
     if config and config.exists():
-        names = ("architecture", "coarse_gate", "refine_gate")
-        settings = {name: json.loads(config.read_text())[name] for name in names}
+        saved = json.loads(config.read_text())
+        settings = {name: saved[name] for name in ("architecture", "coarse_gate", "refine_gate")}
     generator = Generator(**settings)
     load_weights(generator, path)
     return generator
