@@ -1,4 +1,4 @@
-"""Installs HiFill: the library, and the commands hifill-inpaint and hifill-convert."""
+"""Installs HiFill: the library, and the commands hifill-inpaint, -convert and -tfrecords."""
 
 import pathlib
 import re
@@ -29,6 +29,7 @@ setup(
         "absl-py>=2.1",
         "tensorboard>=2.20",
         "tensorflow-datasets>=4.9.7",
+        "importlib_resources>=6.0",  # tensorflow-datasets imports it without asking for it
         "tqdm>=4.66",
     ],
     extras_require={
@@ -38,6 +39,7 @@ setup(
         "console_scripts": [
             "hifill-inpaint=hifill.inpaint:run",
             "hifill-convert=hifill.convert:run",
+            "hifill-tfrecords=hifill.write_tfrecords:run",
         ],
     },
 )

@@ -1,14 +1,16 @@
 """Files to arrays and back, with nothing lost on the way.
 
 `read_photo` gives the pixels and everything needed to write them back the same way; `write_photo`
-does so. `read_mask` turns any picture of a hole into a boolean array. `list_photos` walks a folder.
-The work of each file format is in `image_decoding` and `image_encoding`.
+does so. `decode_photo` reads what a file holds from memory. `read_mask` turns any picture of a hole
+into a boolean array. `list_photos` walks a folder. The work of each file format is in
+`image_decoding` and `image_encoding`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import secrets
@@ -82,25 +84,26 @@ def read_photo(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Photo:
         that are neither 8 nor 16 bits, or over the pixel limit.
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            return _decode(file, path, max_pixels)
-    except ImageError:
-        raise
-    except image_decoding.UnsupportedError as error:
-        raise _error(path, *str(error).split("; ")) from error
-    except Image.DecompressionBombError as error:
-        raise _error(path, str(error), "raise PIL.Image.MAX_IMAGE_PIXELS or shrink it") from error
-    except MemoryError as error:
-        raise _error(path, "does not fit in memory", "shrink it or free some memory") from error
-    except Exception as error:
-        # Only errors of the file system carry an errno. On a damaged file Pillow raises whatever
-        # its parsers stumble on: OSError, SyntaxError, EOFError, struct.error, ...
-        if isinstance(error, OSError) and error.errno:
-            advice = "check the path and its permissions"
-            raise _error(path, f"cannot be read ({error.strerror})", advice) from error
-        problem = f"is truncated, damaged or of a rare kind ({error or type(error).__name__})"
-        raise _error(path, problem, "get an intact copy or convert it to PNG") from error
+    with _one_line_errors(path), open(path, "rb") as file:
+        return _decode(file, path, max_pixels)
+
+
+def decode_photo(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decodes what a photo's file holds, as `read_photo` does.
+
+    Args:
+      content: the bytes of a JPEG, PNG, WebP, TIFF or BMP file.
+      name: what messages call the photo.
+      max_pixels: H x W above this is refused before anything is decoded.
+
+    Returns:
+      A `Photo` with uint8 or uint16 [H, W, 3] RGB pixels.
+
+    Raises:
+      ImageError: as for `read_photo`.
+    """
+    with _one_line_errors(name):
+        return _decode(io.BytesIO(content), name, max_pixels)
 
 
 def write_photo(
@@ -256,17 +259,40 @@ def list_photos(folder: str | os.PathLike) -> list[Path]:
 # --------------------------------------------------------------------------------------------------
 
 
-def _error(path: Path, problem: str, advice: str) -> ImageError:
+def _error(path: Path | str, problem: str, advice: str) -> ImageError:
     return ImageError(" ".join(f"{path}: {problem}; {advice}".splitlines()))
 
 
-def _warning_for(path: Path) -> Callable[[str], None]:
+@contextlib.contextmanager
+def _one_line_errors(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except image_decoding.UnsupportedError as error:
+        raise _error(path, *str(error).split("; ")) from error
+    except Image.DecompressionBombError as error:
+        raise _error(path, str(error), "raise PIL.Image.MAX_IMAGE_PIXELS or shrink it") from error
+    except MemoryError as error:
+        raise _error(path, "does not fit in memory", "shrink it or free some memory") from error
+    except Exception as error:
+        # Only errors of the file system carry an errno. On a damaged file Pillow raises whatever
+        # its parsers stumble on: OSError, SyntaxError, EOFError, struct.error, ...
+        if isinstance(error, OSError) and error.errno:
+            advice = "check the path and its permissions"
+            raise _error(path, f"cannot be read ({error.strerror})", advice) from error
+        problem = f"is truncated, damaged or of a rare kind ({error or type(error).__name__})"
+        raise _error(path, problem, "get an intact copy or convert it to PNG") from error
+
+
+def _warning_for(path: Path | str) -> Callable[[str], None]:
     return lambda text: logger.warning("%s: %s", path, text)
 
 
-def _decode(file: BinaryIO, path: Path, max_pixels: int) -> Photo:
-    if os.fstat(file.fileno()).st_size == 0:
+def _decode(file: BinaryIO, path: Path | str, max_pixels: int) -> Photo:
+    if not file.read(1):
         raise _error(path, "is empty", "get an intact copy of it")
+    file.seek(0)
     image = image_decoding.open_image(file)
     if image is None:
         raise _error(path, "is not a JPEG, PNG, WebP, TIFF or BMP image", "convert it to PNG first")

@@ -1,10 +1,11 @@
-"""Random training masks: brush strokes and object shapes.
+"""Random holes drawn for training: brush strokes and object shapes.
 
 Follows "Random mask generation", section 3.5 of Yi et al., "Contextual Residual Aggregation for
 Ultra High-Resolution Image Inpainting" (CVPR 2020): some holes imitate tears, scratches, spots and
 manual erasing, the others are object silhouettes that are rotated, flipped, scaled and moved at
-random. In every mask and template 1 marks the hole and 0 the picture that stays. All randomness
-comes from the `rng` argument: the same state gives the same result.
+random. `mask_mix` adds boxes and mask files. In every mask and template 1 marks the hole and 0 the
+picture that stays. All randomness comes from the `rng` argument: the same state gives the same
+result.
 """
 
 import math
@@ -193,9 +194,27 @@ def load_templates(folder: str | Path) -> list[np.ndarray]:
     return templates
 
 
-def _with_area(rng: np.random.Generator, mask: np.ndarray, pixels: int) -> np.ndarray:
-    """Shrink or grow a hole evenly along its outline until it has exactly this many pixels."""
+def pixel_limits(height: int, width: int, min_share: float, max_share: float) -> tuple[int, int]:
+    """Give the least and the most pixels, at least one, that a hole with such a share may cover.
+
+    Raises ValueError if no number of pixels lies between the two shares (0 to 1).
+    """
+    # The margin keeps a bound that is a whole number of pixels from being lost to rounding.
+    least = max(1, math.ceil(min_share * height * width - 1e-6))
+    most = math.floor(max_share * height * width + 1e-6)
+    if not (0.0 <= min_share <= max_share <= 1.0 and least <= most):
+        raise ValueError(f"no hole in {height} x {width} covers {min_share} to {max_share} of it")
+    return least, most
+
+
+def with_area(rng: np.random.Generator, mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Shrink or grow a hole evenly along its outline until it has exactly this many pixels.
+
+    `mask` is uint8 [H, W] of 0 and 1 (1 is the hole), and so is the result. A blank mask gets a
+    round hole at a random place.
+    """
     if not mask.any():
+        mask = mask.copy()
         mask[rng.integers(mask.shape[0]), rng.integers(mask.shape[1])] = 1
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     depth -= cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3)
@@ -224,11 +243,7 @@ def random_mask(
     """
     if not 0.0 <= stroke_share <= 1.0:
         raise ValueError(f"stroke_share must be 0 to 1, got {stroke_share}")
-    # The margin keeps a bound that is a whole number of pixels from being lost to rounding.
-    least = max(1, math.ceil(min_share * height * width - 1e-6))
-    most = math.floor(max_share * height * width + 1e-6)
-    if not (0.0 <= min_share <= max_share <= 1.0 and least <= most):
-        raise ValueError(f"no hole in {height} x {width} covers {min_share} to {max_share} of it")
+    least, most = pixel_limits(height, width, min_share, max_share)
     both = rng.random() < 0.6 * stroke_share * (1.0 - stroke_share)
     strokes = rng.random() < stroke_share
     limit = max_share / 2 if both else max_share
@@ -242,4 +257,4 @@ def random_mask(
         if least <= covered <= most:
             return mask[..., None]
     # Narrow bounds and odd sizes can miss every time; the last try then gives the outline.
-    return _with_area(rng, mask, least if covered < least else most)[..., None]
+    return with_area(rng, mask, least if covered < least else most)[..., None]

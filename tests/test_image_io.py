@@ -22,7 +22,7 @@ from PIL import (
 )
 
 from hifill import image_io
-from hifill.image_io import ImageError, Photo, read_mask, read_photo, write_photo
+from hifill.image_io import ImageError, Photo, decode_photo, read_mask, read_photo, write_photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 HEIGHT, WIDTH = 22, 37
@@ -594,6 +594,21 @@ def test_not_an_image(tmp_path, content):
         read_photo(path)
     check_error(error, path)
     assert "truncated" not in str(error.value)
+
+
+def test_bytes_are_decoded_as_their_file_is(tmp_path, caplog):
+    Image.fromarray(noise(3)).save(tmp_path / "a.png", exif=exif_bytes(6))
+    save_16bit(tmp_path / "b.png", noise(3, np.uint16))
+    for path in sorted(tmp_path.iterdir()):
+        photo, of_file = decode_photo(path.read_bytes(), "shard[7]"), read_photo(path)
+        np.testing.assert_array_equal(photo.pixels, of_file.pixels)
+        assert photo.pixels.dtype == of_file.pixels.dtype and photo.exif == of_file.exif
+    for content in (b"", b"just text", path.read_bytes()[:-30]):
+        with pytest.raises(ImageError, match=r"^shard\[7\]: .*; ") as error:
+            decode_photo(content, "shard[7]")
+        assert "\n" not in str(error.value)
+    with pytest.raises(ImageError, match="over the limit"):
+        decode_photo(path.read_bytes(), "shard[7]", max_pixels=10)
 
 
 def test_extension_does_not_matter_for_reading(tmp_path):

@@ -56,6 +56,30 @@ def test_impossible_bounds_are_refused(bounds, templates):
         masks.random_mask(np.random.default_rng(0), 64, 64, templates, 0.5, *bounds)
 
 
+def test_a_hole_gets_the_exact_area_and_keeps_its_place():
+    rng = np.random.default_rng(1)
+    square = np.pad(np.ones((20, 20), np.uint8), 20)
+    for pixels in (1, 100, 401, 2000, 3600):
+        changed = masks.with_area(rng, square, pixels)
+        assert changed.sum() == pixels
+        overlap = (changed & square).sum()
+        assert overlap == min(pixels, 400)
+    assert square.sum() == 400
+    blank = np.zeros((50, 70), np.uint8)
+    grown = [masks.with_area(rng, blank, 30) for _ in range(20)]
+    assert not blank.any()
+    assert {int(mask.sum()) for mask in grown} == {30}
+    assert len({mask.tobytes() for mask in grown}) > 15
+
+
+@pytest.mark.parametrize(
+    ("shares", "limits"),
+    [((0.1, 0.3), (1, 3)), ((0, 0.25), (1, 2)), ((0.11, 0.29), (2, 2)), ((1, 1), (10, 10))],
+)
+def test_limits_in_pixels_are_rounded_inwards(shares, limits):
+    assert masks.pixel_limits(2, 5, *shares) == limits
+
+
 def test_stroke_share_outside_0_to_1_is_refused(templates):
     with pytest.raises(ValueError, match="stroke_share"):
         masks.random_mask(np.random.default_rng(0), 64, 64, templates, 1.5)
