@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from hifill import Inpainter, masks, silhouettes
-from hifill.data import find_photos
-from hifill.image_io import read_photo
+from hifill.photo_sources import open_photos
 
 SIZE = 512
 
@@ -27,13 +26,14 @@ def middle(pixels):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", help="folder of photos that no method was trained on")
+    parser.add_argument(
+        "photos", help="photos that no method was trained on: a folder, for example"
+    )
     parser.add_argument("--weights", help="weights file or run instead of the shipped weights")
     parser.add_argument("--count", type=int, default=60, help="photos to take, evenly spaced")
     arguments = parser.parse_args()
-    paths = find_photos(arguments.photos)
-    count = min(arguments.count, len(paths))
-    paths = [paths[i * len(paths) // count] for i in range(count)]
+    photos = open_photos(arguments.photos)
+    count = min(arguments.count, len(photos))
     inpainter = Inpainter(arguments.weights)
     methods = {
         "hifill": inpainter,
@@ -44,8 +44,8 @@ def main():
     }
     templates = silhouettes.generated_templates(np.random.default_rng(0))
     errors = {name: [] for name in methods}
-    for i, path in enumerate(paths):
-        image = middle(read_photo(path).pixels)
+    for i in range(count):
+        image = middle(photos.read(i * len(photos) // count))
         hole = masks.random_mask(np.random.default_rng(i), SIZE, SIZE, templates)
         inside = hole[..., 0] > 0
         for name, fill in methods.items():

@@ -108,6 +108,8 @@ def _entries(model):
     from hifill.generator import COARSE, REFINE
 
     if isinstance(model, Discriminator):
+        if model.spectral_normalisation or model.head != "dense":
+            raise ValueError("the authors' critic is dense and not spectrally normalised")
         for i in range(1, 7):
             layer = getattr(model, f"conv{i}")
             yield f"discriminator/conv{i}/w", layer.kernel, i == 1, False

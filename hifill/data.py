@@ -1,117 +1,185 @@
-"""Training data: a folder of photos -> batches of crops and holes, as a tf.data pipeline.
+"""Training data: photos -> crops with holes, as a tf.data pipeline.
 
 Sample number i is a function of the seed and i alone. The position in the data is therefore one
-number, and a resumed run sees exactly the photos and masks that it would have seen.
+number: a resumed run sees exactly the photos and masks that it would have seen, and each replica of
+a distributed run computes its own share of the same batches.
 """
 
-import dataclasses
 import functools
-import pathlib
+import logging
+import threading
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from hifill import image_io, masks
+from hifill.image_io import ImageError
+
+_log = logging.getLogger(__name__)
 
 # Draws of one sample come from [seed, stream, number]; the streams keep them independent.
-_CROP_STREAM, _MASK_STREAM, _ORDER_STREAM = range(3)
+_CROP_STREAM, _MASK_STREAM, _ORDER_STREAM, _EPSILON_STREAM, _REPLACEMENT_STREAM = range(5)
 
 
-@dataclasses.dataclass(frozen=True)
-class PhotoSource:
-    """Random crops with random holes from a folder of photos.
+class Samples:
+    """Numbered crops of photos with random holes.
 
-    Attributes:
-        paths: the photos.
+    Every epoch takes every photo once, in an order of its own. A photo that cannot be read is named
+    in a warning once, and a photo drawn at random takes its place from then on.
+
+    Args:
+        photos: what `photo_sources.open_photos` returns.
+        masks: what draws the holes, a `mask_mix.MaskMix`.
         image_size: side of the square crops in pixels.
         seed: chooses everything random.
         resize: False crops the photo at its own scale (Places2 in the paper); True first resizes it
             so that its short side is `image_size` (CelebA-HQ, DIV2K).
         min_scale: with resize False, the photo is first scaled by a factor drawn from
             [min_scale, 1], never below `image_size`.
-        templates: object shapes for masks, see `masks.random_mask`.
+        augment: False takes the crop from the middle and never flips it, for validation.
+        samples_per_mask: so many consecutive samples share one mask; the batch size for the
+            original's one mask per batch.
+        max_bad_fraction: share of the photos that may be unreadable.
+
+    Attributes:
+        bad: numbers of the photos that could not be read so far, with why.
+        enlarged: numbers of the photos that were smaller than the crop so far.
     """
 
-    paths: tuple
-    image_size: int
-    seed: int = 0
-    resize: bool = False
-    min_scale: float = 1.0
-    templates: tuple = ()
+    def __init__(
+        self,
+        photos,
+        masks,
+        image_size,
+        seed=0,
+        resize=False,
+        min_scale=1.0,
+        augment=True,
+        samples_per_mask=1,
+        max_bad_fraction=0.01,
+    ):
+        self.photos = photos
+        self.masks = masks
+        self.image_size = image_size
+        self.seed = seed
+        self.resize = resize
+        self.min_scale = min_scale
+        self.augment = augment
+        self.samples_per_mask = samples_per_mask
+        self.max_bad_fraction = max_bad_fraction
+        self.bad = {}
+        self.enlarged = set()
+        self._lock = threading.Lock()
 
     def sample(self, number):
-        """Sample `number`: image uint8 [S, S, 3] RGB and mask uint8 [S, S, 1], 1 = hole."""
-        epoch, position = divmod(int(number), len(self.paths))
-        path = self.paths[_order(self.seed, epoch, len(self.paths))[position]]
-        rng = np.random.default_rng([self.seed, _CROP_STREAM, number])
-        image = self._crop(_read_rgb(path), rng)
-        rng = np.random.default_rng([self.seed, _MASK_STREAM, number])
-        return image, masks.random_mask(rng, self.image_size, self.image_size, self.templates)
+        """Sample `number`.
 
-    def _crop(self, image, rng):
+        Returns:
+            (image uint8 [S, S, 3] RGB, mask uint8 [S, S, 1] with 1 = hole, epsilon float32 in
+            [0, 1) for the critic's gradient penalty).
+
+        Raises:
+            ImageError: if more than `max_bad_fraction` of the photos turned out unreadable.
+        """
+        number, size = int(number), self.image_size
+        image = self._crop(*self._photo(number), self._rng(_CROP_STREAM, number))
+        mask = self.masks.draw(self._rng(_MASK_STREAM, number // self.samples_per_mask), size, size)
+        return image, mask, np.float32(self._rng(_EPSILON_STREAM, number).random(dtype=np.float32))
+
+    def _rng(self, *stream):
+        return np.random.default_rng([self.seed, *stream])
+
+    def _photo(self, number):
+        epoch, position = divmod(number, len(self.photos))
+        index = int(_order(self.seed, epoch, len(self.photos))[position])
+        replacements = self._rng(_REPLACEMENT_STREAM, number)
+        while True:
+            if index not in self.bad:
+                try:
+                    return index, self.photos.read(index)
+                except ImageError as error:
+                    self._count_bad(index, error)
+            index = int(replacements.integers(len(self.photos)))
+
+    def _count_bad(self, index, error):
+        with self._lock:
+            if index not in self.bad:
+                self.bad[index] = str(error)
+                _log.warning("left out: %s", error)
+            bad, count = len(self.bad), len(self.photos)
+        if bad > self.max_bad_fraction * count or bad == count:
+            raise ImageError(
+                f"{bad} of {count} photos cannot be read, more than the {self.max_bad_fraction:.2%}"
+                f" allowed; mend or remove them, or raise --max_bad_fraction. The last: {error}"
+            )
+
+    def _crop(self, index, image, rng):
         size = self.image_size
         short = min(image.shape[:2])
+        if short < size:
+            self.enlarged.add(index)
         scale = size / short if self.resize else rng.uniform(self.min_scale, 1)
         scale = max(scale, size / short)
         if scale != 1:
             height, width = (max(size, round(side * scale)) for side in image.shape[:2])
             kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             image = cv2.resize(image, (width, height), interpolation=kernel)
-        top = rng.integers(image.shape[0] - size + 1)
-        left = rng.integers(image.shape[1] - size + 1)
+        spare = np.array(image.shape[:2]) - size
+        top, left = rng.integers(spare + 1) if self.augment else spare // 2
         image = image[top : top + size, left : left + size]
-        if rng.random() < 0.5:
+        if self.augment and rng.random() < 0.5:
             image = image[:, ::-1]
         return np.ascontiguousarray(image)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _order(seed, epoch, count):
     return np.random.default_rng([seed, _ORDER_STREAM, epoch]).permutation(count)
 
 
-def _read_rgb(path):
-    pixels = image_io.read_photo(path).pixels
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-
-
-def find_photos(folder):
-    """Photos under a folder, recursively, in a fixed order.
-
-    Raises:
-        ValueError: if the folder does not exist or holds no photo.
-    """
-    if not pathlib.Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder; name a folder of photos")
-    paths = tuple(image_io.list_photos(folder))
-    if not paths:
-        raise ValueError(
-            f"{folder}: no photos in it; files named {', '.join(image_io.SUFFIXES)} count"
-        )
-    return paths
-
-
-def batches(source, batch_size, first_sample=0):
-    """An endless tf.data pipeline of batches.
+def batches(
+    samples, batch_size, steps=1, first_sample=0, replicas=1, first_replica=0, local_replicas=None
+):
+    """An endless tf.data pipeline; each element is what one replica needs for one iteration.
 
     Args:
-        source: a `PhotoSource`.
-        batch_size: pictures per batch.
-        first_sample: number of the first sample; batch_size times the batches already used.
+        samples: a `Samples`.
+        batch_size: pictures of one step, over all replicas, which share them evenly.
+        steps: steps of an iteration, each with pictures of its own.
+        first_sample: the position in the data: number of the first sample.
+        replicas: replicas over all machines.
+        first_replica, local_replicas: those that this pipeline feeds, in turn; all by default.
 
     Returns:
-        tf.data.Dataset of (images float32 [B, S, S, 3] RGB in [-1, 1], masks float32 [B, S, S, 1],
-        1 = hole), in order.
+        tf.data.Dataset of (images uint8 [steps, b, S, S, 3] RGB, masks uint8 [steps, b, S, S, 1]
+        with 1 = hole, epsilon float32 [steps, b]), in order, b = batch_size / replicas.
     """
-    size = source.image_size
+    size, share = samples.image_size, batch_size // replicas
+    local_replicas = local_replicas or replicas
+
+    def numbers(element):
+        iteration = element // local_replicas
+        replica = first_replica + element % local_replicas
+        step = iteration * steps + tf.range(steps, dtype=tf.int64)[:, None]
+        place = replica * share + tf.range(share, dtype=tf.int64)
+        return tf.reshape(first_sample + step * batch_size + place, [-1])  # [steps * b]
 
     def load(number):
-        image, mask = tf.numpy_function(source.sample, [number], [tf.uint8, tf.uint8])
+        image, mask, epsilon = tf.numpy_function(
+            samples.sample, [number], [tf.uint8, tf.uint8, tf.float32], stateful=False
+        )
         image = tf.ensure_shape(image, [size, size, 3])
         mask = tf.ensure_shape(mask, [size, size, 1])
-        return tf.cast(image, tf.float32) / 127.5 - 1, tf.cast(mask, tf.float32)
+        return image, mask, tf.ensure_shape(epsilon, [])
 
-    numbers = tf.data.Dataset.range(first_sample, np.iinfo(np.int64).max)
-    samples = numbers.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return samples.batch(batch_size, drop_remainder=True).prefetch(4)
+    def split_steps(*tensors):
+        # [steps * b, ...] -> [steps, b, ...]
+        return tuple(tf.reshape(t, [steps, share, *t.shape[1:]]) for t in tensors)
+
+    elements = tf.data.Dataset.range(np.iinfo(np.int64).max)
+    loaded = (
+        elements.map(numbers)
+        .unbatch()
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    )
+    return loaded.batch(steps * share, drop_remainder=True).map(split_steps).prefetch(2)

@@ -15,7 +15,10 @@ class LossRecipe:
         coarse: weight of the coarse network's errors relative to the refine network's.
         adversarial: weight of the critic's score (beta of equation 14).
         gradient_penalty: weight of the gradient penalty (sigma of equation 9).
-        normalise_context: divide the context error by the mean of (1 - mask).
+        normalise_context: divide each picture's context error by the mean of its (1 - mask).
+        hinge: the critic's hinge loss in place of equation 9, see `optional_losses`.
+        perceptual, style, feature_matching, total_variation: weights of the terms in
+            `optional_losses`.
     """
 
     hole: float = 1.0
@@ -24,6 +27,11 @@ class LossRecipe:
     adversarial: float = 1e-4
     gradient_penalty: float = 10.0
     normalise_context: bool = False
+    hinge: bool = False
+    perceptual: float = 0.0
+    style: float = 0.0
+    feature_matching: float = 0.0
+    total_variation: float = 0.0
 
 
 RECIPES = {
@@ -49,25 +57,23 @@ def reconstruction_losses(image, coarse, refined, mask, recipe):
         (hole, context): scalars, means over all elements of the batch, the coarse network's
         errors added with `recipe.coarse`.
     """
-
-    def weighted_error(weight):
-        coarse_error = tf.reduce_mean(tf.abs(image - coarse) * weight)
-        refined_error = tf.reduce_mean(tf.abs(image - refined) * weight)
-        return recipe.coarse * coarse_error + refined_error
-
-    context = weighted_error(1 - mask)
+    errors = recipe.coarse * tf.abs(image - coarse) + tf.abs(image - refined)
+    context = tf.reduce_mean(errors * (1 - mask), axis=[1, 2, 3])  # [B]
     if recipe.normalise_context:
-        context /= tf.reduce_mean(1 - mask)
-    return weighted_error(mask), context
+        # By picture, so that the mean over parts of a batch is that of the whole.
+        context /= tf.reduce_mean(1 - mask, axis=[1, 2, 3])
+    return tf.reduce_mean(errors * mask), tf.reduce_mean(context)
 
 
-def gradient_norms(critic, image, inpainted, epsilon):
+def gradient_norms(critic, image, inpainted, epsilon, scale=1.0):
     """Norms of the critic's input gradient between real and inpainted pictures (equation 9).
 
     Args:
         critic: a `Discriminator`.
         image, inpainted: float tensors [B, H, W, 3] in [-1, 1].
         epsilon: float tensor [B] in [0, 1]; 0 takes the real picture.
+        scale: what the score is multiplied by before, and the gradient divided by after it is
+            taken, to keep a float16 critic's small gradients from vanishing.
 
     Returns:
         float32 tensor [B]: the L2 norm over height, width and channels.
@@ -76,14 +82,14 @@ def gradient_norms(critic, image, inpainted, epsilon):
     between = image + epsilon * (inpainted - image)
     with tf.GradientTape() as tape:
         tape.watch(between)
-        score = critic(between)
-    gradient = tape.gradient(score, between)
-    squares = tf.reduce_sum(tf.square(tf.cast(gradient, tf.float32)), axis=[1, 2, 3])
+        score = critic(between) * scale
+    gradient = tf.cast(tape.gradient(score, between), tf.float32) / scale
+    squares = tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3])
     # The floor keeps the second derivative finite where the gradient vanishes.
     return tf.sqrt(tf.maximum(squares, 1e-12))
 
 
-def critic_losses(critic, image, inpainted, epsilon, recipe):
+def critic_losses(critic, image, inpainted, epsilon, recipe, scale=1.0):
     """The critic's loss (equation 9), in its two parts.
 
     Args: as `gradient_norms`; recipe: a `LossRecipe`.
@@ -94,6 +100,6 @@ def critic_losses(critic, image, inpainted, epsilon, recipe):
     count = tf.shape(image)[0]
     scores = critic(tf.concat([image, inpainted], axis=0))
     wasserstein = tf.reduce_mean(scores[count:]) - tf.reduce_mean(scores[:count])
-    norms = gradient_norms(critic, image, inpainted, epsilon)
+    norms = gradient_norms(critic, image, inpainted, epsilon, scale)
     penalty = recipe.gradient_penalty * tf.reduce_mean(tf.square(norms - 1))
     return wasserstein, penalty

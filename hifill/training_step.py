@@ -3,7 +3,11 @@
 import keras
 import tensorflow as tf
 
-from hifill import losses
+from hifill import losses, optional_losses
+
+# What a float16 critic's score is multiplied by while its input gradient is taken: a gradient of
+# norm 1 over a 512 x 512 picture has elements of 1e-3, and float16 has few digits below 6e-5.
+_PENALTY_SCALE = 1024.0
 
 
 def kernel_initializer(name):
@@ -30,7 +34,8 @@ class TrainingStep(tf.Module):
 
     images [B, S, S, 3] are RGB in [-1, 1]; masks [B or 1, S, S, 1] are 1 in holes; epsilon [B] in
     [0, 1] interpolates between real (0) and inpainted (1). Both update the variables and return a
-    dict of scalars. Nothing random happens inside, and XLA can compile them.
+    dict of scalars. Nothing random happens inside, and XLA can compile them. Inside the replicas of
+    a tf.distribute strategy, B is the replica's share and the gradients are averaged.
 
     Args:
         generator: a `Generator`.
@@ -38,6 +43,12 @@ class TrainingStep(tf.Module):
         recipe: a `losses.LossRecipe`.
         learning_rate, betas: of both Adam optimizers (epsilon is 1e-8).
         coarse_only: train the coarse network alone, as a start; it takes a tenth of the time.
+        accumulate: parts into which a batch is split to save memory; the update is the whole
+            batch's. Takes masks of the batch's size.
+        feature_extractor: for the perceptual and style terms, see
+            `optional_losses.load_feature_extractor`.
+        compile_gradients: compile the gradients alone with XLA, where the whole step cannot be
+            because replicas exchange them.
 
     Raises:
         ValueError: if coarse_only comes with a discriminator.
@@ -51,6 +62,9 @@ class TrainingStep(tf.Module):
         learning_rate=1e-4,
         betas=(0.5, 0.9),
         coarse_only=False,
+        accumulate=1,
+        feature_extractor=None,
+        compile_gradients=False,
     ):
         super().__init__()
         if coarse_only and discriminator is not None:
@@ -61,43 +75,118 @@ class TrainingStep(tf.Module):
         self.trained_network = generator.coarse_network if coarse_only else generator
         self.discriminator = discriminator
         self.recipe = recipe
-        self.generator_optimizer = _adam(learning_rate, betas)
-        self.generator_optimizer.build(self.trained_network.trainable_variables)
+        self.accumulate = accumulate
+        self.feature_extractor = feature_extractor
+        self.generator_optimizer = _adam(learning_rate, betas, self.trained_network)
         self.discriminator_optimizer = None
         if discriminator is not None:
-            self.discriminator_optimizer = _adam(learning_rate, betas)
-            self.discriminator_optimizer.build(discriminator.trainable_variables)
+            self.discriminator_optimizer = _adam(learning_rate, betas, discriminator)
+        self._critic_gradients = self.critic_gradients
+        self._generator_gradients = self.generator_gradients
+        if compile_gradients:
+            self._critic_gradients = tf.function(
+                self.critic_gradients, jit_compile=True, autograph=False
+            )
+            self._generator_gradients = tf.function(
+                self.generator_gradients, jit_compile=True, autograph=False
+            )
+
+    def iteration(self, images, masks, epsilon):
+        """All critic steps and the generator step, each on pictures of its own.
+
+        Args:
+            images: uint8 [steps, B, S, S, 3] RGB; the last of the first axis is for the generator.
+            masks: uint8 [steps, B, S, S, 1], 1 = hole.
+            epsilon: float32 [steps, B].
+
+        Returns:
+            Dict of scalars; those of the critic are means over its steps.
+        """
+        history = []
+        for i in range(images.shape[0] - 1):
+            history.append(self.critic_step(*_networks_range(images[i], masks[i]), epsilon[i]))
+        metrics = {}
+        if history:
+            metrics = {k: tf.add_n([m[k] for m in history]) / len(history) for k in history[0]}
+        return {**metrics, **self.generator_step(*_networks_range(images[-1], masks[-1]))}
 
     def critic_step(self, images, masks, epsilon):
-        """One update of the critic (equation 9)."""
-        inpainted = losses.composite(self._generate(images, masks)[1], images, masks)
-        with tf.GradientTape() as tape:
-            wasserstein, penalty = losses.critic_losses(
-                self.discriminator, images, inpainted, epsilon, self.recipe
-            )
-            loss = wasserstein + penalty
-        variables = self.discriminator.trainable_variables
-        self.discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
-        return {"critic": loss, "wasserstein": -wasserstein, "gradient_penalty": penalty}
+        """One update of the critic (equation 9, or the hinge loss)."""
+        gradients, metrics = self._over_parts(self._critic_gradients, images, masks, epsilon)
+        norm = self._update(self.discriminator_optimizer, self.discriminator, gradients)
+        return {**metrics, "gradient_norm/critic": norm}
 
     def generator_step(self, images, masks):
         """One update of both generator networks (equations 13 and 14)."""
-        recipe = self.recipe
+        gradients, metrics = self._over_parts(self._generator_gradients, images, masks)
+        norm = self._update(self.generator_optimizer, self.trained_network, gradients)
+        return {**metrics, "gradient_norm/generator": norm}
+
+    def critic_gradients(self, images, masks, epsilon):
+        """(Gradients of the critic's variables, times the loss scale; dict of scalars.)"""
+        critic, recipe = self.discriminator, self.recipe
+        inpainted = losses.composite(self._generate(images, masks)[1], images, masks)
+        with tf.GradientTape() as tape:
+            if recipe.hinge:
+                scores = critic(tf.concat([images, inpainted], axis=0), training=True)
+                real, fake = tf.split(scores, 2)
+                loss = optional_losses.hinge_critic(real, fake)
+                metrics = {"score_gap": tf.reduce_mean(real) - tf.reduce_mean(fake)}
+            else:
+                half = critic.compute_dtype == "float16"
+                wasserstein, penalty = losses.critic_losses(
+                    critic, images, inpainted, epsilon, recipe, _PENALTY_SCALE if half else 1.0
+                )
+                loss = wasserstein + penalty
+                metrics = {"wasserstein_estimate": -wasserstein, "loss/gradient_penalty": penalty}
+            scaled = self.discriminator_optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, critic.trainable_variables)
+        return gradients, {"loss/critic": loss, **metrics}
+
+    def generator_gradients(self, images, masks):
+        """(Gradients of the trained network's variables, times the loss scale; dict of scalars.)"""
         with tf.GradientTape() as tape:
             coarse, refined = self._generate(images, masks)
-            hole, context = losses.reconstruction_losses(images, coarse, refined, masks, recipe)
-            loss = recipe.hole * hole + recipe.context * context
-            metrics = {"hole": hole, "context": context}
-            if self.discriminator is not None:
-                inpainted = losses.composite(refined, images, masks)
-                adversarial = -tf.reduce_mean(self.discriminator(inpainted))
-                loss += recipe.adversarial * adversarial
-                metrics["adversarial"] = adversarial
+            terms = self._generator_terms(images, masks, coarse, refined)
+            loss = tf.add_n([weight * value for weight, value in terms.values()])
+            scaled = self.generator_optimizer.scale_loss(loss)
         variables = self.trained_network.trainable_variables
-        self.generator_optimizer.apply(tape.gradient(loss, variables), variables)
-        hole_share = tf.reduce_mean(masks)
-        error = tf.reduce_mean(tf.abs(refined - images) * masks) / tf.maximum(hole_share, 1e-6)
-        return {**metrics, "generator": loss, "hole_l1": error * 127.5, "hole_share": hole_share}
+        gradients = tape.gradient(scaled, variables)
+        metrics = {f"loss/{name}": value for name, (_, value) in terms.items()}
+        return gradients, {
+            "loss/generator": loss,
+            **metrics,
+            "hole_l1_grey_levels": _grey_levels(refined - images, masks),
+            "coarse_hole_l1_grey_levels": _grey_levels(coarse - images, masks),
+            "context_l1_grey_levels": _grey_levels(refined - images, 1 - masks),
+            "hole_share": tf.reduce_mean(masks),
+        }
+
+    def _generator_terms(self, images, masks, coarse, refined):
+        """Dict from term to (weight, value)."""
+        recipe = self.recipe
+        inpainted = losses.composite(refined, images, masks)
+        hole, context = losses.reconstruction_losses(images, coarse, refined, masks, recipe)
+        terms = {"hole": (recipe.hole, hole), "context": (recipe.context, context)}
+        if self.discriminator is not None:
+            fake_features, fake = self.discriminator.features(inpainted)
+            terms["adversarial"] = recipe.adversarial, -tf.reduce_mean(fake)
+            if recipe.feature_matching:
+                real_features, _ = self.discriminator.features(images)
+                terms["feature_matching"] = (
+                    recipe.feature_matching,
+                    optional_losses.feature_matching(real_features, fake_features),
+                )
+        if self.feature_extractor is not None:
+            perceptual, style = optional_losses.perceptual_and_style(
+                self.feature_extractor, images, refined, inpainted
+            )
+            terms["perceptual"] = recipe.perceptual, perceptual
+            terms["style"] = recipe.style, style
+        if recipe.total_variation:
+            variation = optional_losses.total_variation(inpainted, masks)
+            terms["total_variation"] = recipe.total_variation, variation
+        return terms
 
     def set_learning_rate(self, learning_rate):
         """Changes the learning rate of both optimizers."""
@@ -112,8 +201,54 @@ class TrainingStep(tf.Module):
             coarse, refined, _ = self.generator([masked, masks])
             return coarse, refined
         coarse = self.trained_network(tf.concat([masked, masks], axis=-1))
+        coarse = tf.cast(coarse, images.dtype)
         return coarse, coarse
 
+    def _over_parts(self, compute, *tensors):
+        """The mean of a gradient function over the parts of a batch, one after the other."""
+        if self.accumulate == 1:
+            return compute(*tensors)
+        # [B, ...] -> [parts, B / parts, ...]
+        parts = [tf.reshape(t, [self.accumulate, -1, *t.shape[1:]]) for t in tensors]
+        first = compute(*[part[0] for part in parts])
 
-def _adam(learning_rate, betas):
-    return keras.optimizers.Adam(learning_rate, beta_1=betas[0], beta_2=betas[1], epsilon=1e-8)
+        def add(i, total):
+            return i + 1, tf.nest.map_structure(tf.add, total, compute(*[p[i] for p in parts]))
+
+        _, total = tf.while_loop(
+            lambda i, _: i < self.accumulate, add, [1, first], parallel_iterations=1
+        )
+        return tf.nest.map_structure(lambda value: value / self.accumulate, total)
+
+    def _update(self, optimizer, network, gradients):
+        """Applies the gradients, averaged over replicas; returns their norm."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1:
+            # Keras would sum them too, but looks for overflow before it does, where replicas can
+            # disagree. Its own sum then adds equal parts.
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        parts = [gradient / replicas for gradient in gradients] if replicas > 1 else gradients
+        optimizer.apply(parts, network.trainable_variables)
+        return norm
+
+
+def _networks_range(images, masks):
+    """uint8 pictures to [-1, 1] and masks to 0 and 1, float32."""
+    return tf.cast(images, tf.float32) / 127.5 - 1, tf.cast(masks, tf.float32)
+
+
+def _grey_levels(difference, weight):
+    """Mean absolute difference where weight is 1, in grey levels of 0 to 255."""
+    error = tf.reduce_sum(tf.abs(difference) * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
+    return error * 127.5 / difference.shape[-1]
+
+
+def _adam(learning_rate, betas, network):
+    """A built Adam; with float16 inside loss scaling."""
+    optimizer = keras.optimizers.Adam(learning_rate, beta_1=betas[0], beta_2=betas[1], epsilon=1e-8)
+    if network.compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(network.trainable_variables)
+    return optimizer

@@ -1,6 +1,7 @@
-"""Training, on crops of a real photo: steps, runs, and runs that are cut short."""
+"""Training runs on crops of a real photo: what they leave, how they stop, how they continue."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import signal
@@ -9,12 +10,14 @@ import sys
 import time
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hifill import Discriminator, Generator, losses, training, training_step, weights
+from hifill import Generator, losses, training, weights
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
@@ -28,222 +31,305 @@ def photos(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def config(photos, tmp_path):
-    return training.TrainingConfig(
+def settings(photos, workdir, **changes):
+    config = training.TrainingConfig(
         train_data=str(photos),
-        workdir=str(tmp_path / "run"),
+        workdir=str(workdir),
         batch_size=2,
         image_size=64,
-        critic_steps=2,
+        critic_steps=1,
         iterations=2,
+        learning_rate=1e-3,
         initializer="variance_preserving",
         save_every=1000,
         summary_every=1000,
     )
+    return dataclasses.replace(config, **changes)
 
 
-def new_step(seed=0, critic=True, size=64):
-    tf.keras.utils.set_random_seed(seed)
-    generator = Generator(
-        kernel_initializer=training_step.kernel_initializer("variance_preserving")
-    )
-    discriminator = Discriminator(3, (size, size)) if critic else None
-    return training_step.TrainingStep(generator, discriminator, losses.RECIPES["paper"], 1e-3)
+@pytest.fixture
+def coarse(photos, tmp_path):
+    """The settings of a run that is quick to start."""
+    return settings(photos, tmp_path / "run", critic_steps=0, coarse_only=True)
 
 
-def example(size=64):
-    rng = np.random.default_rng(0)
-    coarse = rng.uniform(-1, 1, (2, 5, 5, 3)).astype(np.float32)
-    images = tf.image.resize(coarse, [size, size])
-    masks = np.zeros((2, size, size, 1), np.float32)
-    masks[0, 10:30, 20:50] = 1
-    masks[1, 40:, :16] = 1
-    return images, tf.constant(masks), tf.constant([0.25, 0.75])
-
-
-def test_steps_are_the_same_under_xla():
-    images, masks, epsilon = example()
-    results = []
-    for jit_compile in (False, True):
-        step = new_step()
-        critic = tf.function(step.critic_step, jit_compile=jit_compile)
-        generator = tf.function(step.generator_step, jit_compile=jit_compile)
-        results.append({**critic(images, masks, epsilon), **generator(images, masks)})
-    assert results[0].keys() == results[1].keys()
-    for name, value in results[0].items():
-        np.testing.assert_allclose(value, results[1][name], rtol=2e-3, err_msg=name)
-
-
-def test_each_step_updates_its_own_network():
-    images, masks, epsilon = example()
-    step = new_step()
-
-    def values(model):
-        return [variable.numpy() for variable in model.trainable_variables]
-
-    def changed(before, after):
-        return [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
-
-    generator, critic = values(step.generator), values(step.discriminator)
-    metrics = step.critic_step(images, masks, epsilon)
-    assert not any(changed(generator, values(step.generator)))
-    assert all(changed(critic, values(step.discriminator))[:-1])  # a score's bias has no gradient
-    assert {"critic", "wasserstein", "gradient_penalty"} == metrics.keys()
-    critic = values(step.discriminator)
-    step.generator_step(images, masks)
-    assert not any(changed(critic, values(step.discriminator)))
-    assert np.mean(changed(generator, values(step.generator))) > 0.95
-
-
-def test_reconstruction_learns():
-    images, masks, _ = example()
-    step = new_step(critic=False)
-    generator_step = tf.function(step.generator_step)
-    history = [float(generator_step(images, masks)["generator"]) for _ in range(25)]
-    assert history[-1] < 0.6 * history[0]
-
-
-def run(config, **changes):
-    tf.keras.utils.set_random_seed(config.seed)
-    trainer = training.Trainer(dataclasses.replace(config, **changes))
+def run(config):
+    trainer = training.Trainer(config)
     return trainer, list(trainer.train())
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path):
-    straight, metrics = run(config, iterations=4, workdir=str(tmp_path / "straight"))
-    assert [iteration for iteration, _ in metrics] == [1, 2, 3, 4]
-    run(config, iterations=2)
-    resumed, metrics = run(config, iterations=4)
-    assert [iteration for iteration, _ in metrics] == [3, 4]
-    for model in ("generator", "discriminator"):
-        for a, b in zip(
-            getattr(straight.step, model).variables,
-            getattr(resumed.step, model).variables,
-            strict=True,
-        ):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
+def same_values(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a.variables, b.variables, strict=True))
 
 
-def test_a_run_leaves_weights_summaries_and_pictures(config):
-    trainer, metrics = run(config, summary_every=1)
-    workdir = pathlib.Path(config.workdir)
-    assert all(np.isfinite(list(values.values())).all() for _, values in metrics)
-    loaded = Generator()
-    weights.load_weights(loaded, workdir)
-    for a, b in zip(loaded.variables, trainer.step.generator.variables, strict=True):
-        np.testing.assert_array_equal(a, b)
-    events = [
-        value
-        for file in (workdir / "summaries").iterdir()
-        for event in tf.compat.v1.train.summary_iterator(str(file))
-        for value in event.summary.value
-    ]
-    tags = {value.tag for value in events}
-    assert {"hole", "context", "critic", "generator", "hole_share"} <= tags
-    grid = trainer.picture_grid().numpy()
-    assert grid.shape == (256, 256, 3) and grid.dtype == np.uint8
-    known = grid[:, 128:192][grid[:, :64] < 255], grid[:, 192:][grid[:, :64] < 255]
-    np.testing.assert_array_equal(*known)
+# What a run leaves
 
 
-def test_starts_from_given_weights(config, tmp_path):
-    given = Generator()
-    path = tmp_path / "given.weights.h5"
-    weights.save_weights(given, path)
-    trainer = training.Trainer(dataclasses.replace(config, init_from=str(path)))
-    for a, b in zip(trainer.step.generator.variables, given.variables, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_bfloat16_and_no_critic_without_critic_steps(config):
-    trainer, metrics = run(config, dtype_policy="mixed_bfloat16", iterations=1, critic_steps=0)
-    assert trainer.step.discriminator is None
-    assert "adversarial" not in metrics[-1][1]
-    assert np.isfinite(list(metrics[-1][1].values())).all()
-
-
-def test_coarse_network_alone(config):
-    tf.keras.utils.set_random_seed(0)
-    trainer = training.Trainer(
-        dataclasses.replace(
-            config, critic_steps=0, coarse_only=True, workdir=f"{config.workdir}-coarse"
-        )
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    """A run with all that can be written."""
+    config = settings(
+        photos,
+        tmp_path_factory.mktemp("finished") / "run",
+        val_data=str(photos),
+        validation_photos=3,
+        iterations=3,
+        summary_every=2,
+        validate_every=1,
+        save_every=2,
     )
-    networks = trainer.step.generator.coarse_network, trainer.step.generator.refine_network
-    before = [[variable.numpy() for variable in network.variables] for network in networks]
-    assert list(trainer.train())
-    changed = [
-        np.mean([not np.array_equal(a, b) for a, b in zip(old, network.variables, strict=True)])
-        for old, network in zip(before, networks, strict=True)
-    ]
-    assert changed[0] > 0.9 and changed[1] == 0
-    with pytest.raises(ValueError, match="no critic steps"):
-        training.Trainer(
-            dataclasses.replace(config, coarse_only=True, workdir=config.workdir + "3")
-        )
+    return run(config)
 
 
-def test_stops_at_losses_that_are_not_finite(config):
-    trainer = training.Trainer(dataclasses.replace(config, critic_steps=0))
+def test_the_latest_weights_of_both_networks_are_left(finished):
+    trainer, _ = finished
+    loaded = Generator()
+    weights.load_weights(loaded, trainer.workdir)
+    assert same_values(loaded, trainer.step.generator)
+    with h5py.File(trainer.workdir / "discriminator.weights.h5") as file:
+        kernel = file["discriminator/conv1/vars/0"][...]
+    np.testing.assert_array_equal(kernel, trainer.step.discriminator.conv1.kernel)
+    assert [pathlib.Path(path).name for path in trainer.checkpoints.paths()] == ["ckpt-2", "ckpt-3"]
+
+
+def test_curves_pictures_flags_and_hole_shares_are_left(finished):
+    trainer, _ = finished
+    events = EventAccumulator(str(trainer.workdir / "summaries"))
+    events.Reload()
+    tags = events.Tags()
+    assert set(tags["scalars"]) >= {
+        "hole_l1_grey_levels",
+        "coarse_hole_l1_grey_levels",
+        "wasserstein_estimate",
+        "loss/gradient_penalty",
+        "gradient_norm/generator",
+        "gradient_norm/critic",
+        "photos_per_second",
+        "data_wait_share",
+        "learning_rate",
+        "photos_unreadable",
+        "photos_enlarged",
+        "validation/hole_l1_grey_levels",
+        "validation/psnr",
+    }
+    assert tags["images"] == ["pictures"]
+    assert any(tag.startswith("flags") for tag in tags["tensors"])
+    (histogram,) = events.Tensors("hole_share_of_each_mask")
+    left, right, count = tf.make_ndarray(histogram.tensor_proto).T
+    assert count.sum() == 8  # 2 iterations of 2 steps with 2 masks
+    assert left[0] >= 0.01 and right[-1] <= 0.25
+
+
+def test_json_lines_hold_the_same_numbers(finished):
+    trainer, history = finished
+    lines = [json.loads(line) for line in (trainer.workdir / "metrics.jsonl").open()]
+    summary = next(line for line in lines if "loss/hole" in line)
+    assert summary["iteration"] == 2
+    mean = np.mean([metrics["loss/hole"] for _, metrics in history[:2]])
+    assert summary["loss/hole"] == pytest.approx(mean)
+    validated = [line for line in lines if "validation/psnr" in line]
+    assert [line["iteration"] for line in validated] == [1, 2, 3]
+
+
+def test_the_best_weights_on_held_out_photos_are_kept(finished):
+    trainer, history = finished
+    errors = [metrics["validation/hole_l1_grey_levels"] for _, metrics in history]
+    assert float(trainer.best) == pytest.approx(min(errors))
+    best = Generator()
+    weights.load_weights(best, trainer.workdir / "best.weights.h5")
+    measured = trainer._validation.measure(lambda masked, holes: best([masked, holes]))
+    assert measured["hole_l1_grey_levels"] == pytest.approx(min(errors), rel=1e-4)
+    # A worse one must not replace it.
+    written = (trainer.workdir / "best.weights.h5").read_bytes()
+    bias = trainer.step.generator.refine_network.re_de_toRGB__256.bias
+    kept = bias.numpy()
+    bias.assign(kept + 5)
+    assert trainer.validate()["validation/hole_l1_grey_levels"] > min(errors)
+    bias.assign(kept)
+    assert (trainer.workdir / "best.weights.h5").read_bytes() == written
+
+
+def test_validation_measures_the_hole_in_grey_levels(finished):
+    # The second batch of 2 has one picture; what fills it up must not count.
+    validation = training.Validation(finished[0].samples, 3, 2)
+    images, masks = validation.first
+    coming = iter([images[:2], tf.concat([images[2:], tf.zeros_like(images[:1])], axis=0)])
+
+    def off_by_twenty_and_ten(masked, holes):
+        photos = next(coming)
+        np.testing.assert_array_equal(masked, photos * (1 - holes))
+        return photos + 20 / 127.5, photos - 10 / 127.5, None
+
+    measured = validation.measure(off_by_twenty_and_ten)
+    assert measured["hole_l1_grey_levels"] == pytest.approx(10, rel=1e-4)
+    assert measured["coarse_hole_l1_grey_levels"] == pytest.approx(20, rel=1e-4)
+    shares = tf.reduce_mean(masks, axis=[1, 2, 3]).numpy()
+    psnr = np.mean(10 * np.log10(255**2 / (100 * shares)))
+    assert measured["psnr"] == pytest.approx(psnr, rel=1e-4)
+
+
+def test_the_picture_grid_shows_six_columns(finished):
+    grid = finished[0].picture_grid()
+    assert grid.shape == (3 * 64, 6 * 64, 3) and grid.dtype == np.uint8
+    photo, masked, composite = (grid[:, 64 * i : 64 * i + 64] for i in (0, 1, 4))
+    known = (masked < 255).any(axis=2)
+    np.testing.assert_array_equal(photo[known], composite[known])
+
+
+# How it starts
+
+
+def test_a_finished_run_is_left_as_it_is(coarse):
+    run(coarse)
+    before = (pathlib.Path(coarse.workdir) / "generator.weights.h5").stat().st_mtime_ns
+    trainer, metrics = run(coarse)
+    assert not metrics and trainer.finished
+    assert (pathlib.Path(coarse.workdir) / "generator.weights.h5").stat().st_mtime_ns == before
+
+
+def test_a_cut_off_checkpoint_is_skipped(coarse, caplog):
+    run(dataclasses.replace(coarse, iterations=4, save_every=2))
+    folder = pathlib.Path(coarse.workdir) / "checkpoints"
+    data = next(folder.glob("ckpt-4.data*"))
+    os.truncate(data, data.stat().st_size // 2)
+    _, metrics = run(dataclasses.replace(coarse, iterations=6))
+    assert [iteration for iteration, _ in metrics] == [3, 4, 5, 6]
+    assert "ckpt-4 is damaged" in caplog.text
+
+
+def test_the_learning_rate_falls_along_a_cosine(coarse):
+    config = dataclasses.replace(coarse, iterations=4, final_learning_rate=1e-4, summary_every=1)
+    run(config)
+    lines = (pathlib.Path(config.workdir) / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line)["learning_rate"] for line in lines]
+    expected = 1e-4 + 9e-4 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_another_setting_in_the_same_folder_is_refused(coarse):
+    run(coarse)
+    with pytest.raises(ValueError, match="batch_size=2, not 3"):
+        training.Trainer(dataclasses.replace(coarse, batch_size=3))
+    (pathlib.Path(coarse.workdir) / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json: missing or damaged"):
+        training.Trainer(coarse)
+
+
+# How it stops
+
+
+def test_stops_at_losses_that_are_not_finite(coarse):
+    trainer = training.Trainer(coarse)
     trainer.save()
     bias = trainer.step.generator.coarse_network.c_dil_d1.bias
     bias.assign(np.full(bias.shape, np.nan, np.float32))
-    with pytest.raises(FloatingPointError, match="iteration 1"):
+    with pytest.raises(FloatingPointError, match=r"iteration 1: .*loss/hole.* not finite.*ckpt-0"):
         list(trainer.train())
-    assert trainer.checkpoints.latest_checkpoint.endswith("-0")
+    assert trainer.checkpoints.latest.endswith("ckpt-0")
 
 
-def test_another_setting_in_the_same_folder_is_refused(config):
-    training.Trainer(config).save()
-    with pytest.raises(ValueError, match="batch_size=2, not 3"):
-        training.Trainer(dataclasses.replace(config, batch_size=3))
+def test_too_many_bad_photos_save_and_stop(coarse, photos, tmp_path):
+    listed = tmp_path / "photos.txt"
+    good = [str(path) for path in sorted(photos.iterdir())]
+    listed.write_text("\n".join([*good, *good, str(tmp_path / "gone.png")]))
+    config = dataclasses.replace(
+        coarse, train_data=str(listed), val_data=str(photos), iterations=50
+    )
+    trainer = training.Trainer(config)
+    with pytest.raises(ValueError, match=r"1 of 9 photos .*gone\.png") as caught:
+        list(trainer.train())
+    assert "\n" not in str(caught.value)
+    assert trainer.checkpoints.latest.endswith(f"ckpt-{int(trainer.iteration)}")
+    assert int(trainer.samples_used) == 2 * int(trainer.iteration)
+    _, metrics = run(dataclasses.replace(config, max_bad_fraction=0.2, iterations=9))
+    assert metrics[-1][0] == 9
 
 
-def test_weights_of_another_architecture_are_refused(config, tmp_path):
-    path = tmp_path / "paper.weights.h5"
-    weights.save_weights(Generator("paper"), path)
-    with pytest.raises(ValueError, match="re_en_down_256"):
-        training.Trainer(dataclasses.replace(config, init_from=str(path)))
+def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(coarse):
+    run(dataclasses.replace(coarse, iterations=1))
+    # A limit on the size of files fails where a full disk would.
+    script = (
+        "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20));"
+        "sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    arguments = command(dataclasses.replace(coarse, iterations=2))
+    arguments[1:1] = ["-c", script]
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert "checkpoint 2 cannot be written" in result.stderr.splitlines()[-1]
+    assert "ckpt-1" in result.stderr.splitlines()[-1]
+    _, metrics = run(dataclasses.replace(coarse, iterations=2))
+    assert [iteration for iteration, _ in metrics] == [2]
+    assert not list(pathlib.Path(coarse.workdir).rglob("*temp*"))
 
 
-def command(config, **changes):
-    values = {**dataclasses.asdict(config), **changes}
+# The command
+
+
+def command(config):
+    values = dataclasses.asdict(config)
     arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
     return [sys.executable, str(REPOSITORY / "train.py"), *arguments]
 
 
-def wait_for(condition, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+class Started:
+    """train.py in a process of its own, its messages in a file."""
+
+    def __init__(self, config, log):
+        self.log = log
+        with log.open("w") as stderr:
+            self.process = subprocess.Popen(command(config), stderr=stderr)
+
+    def wait_for(self, condition, seconds=180):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+    def end(self, number=None):
+        if number is not None:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=180)
+        assert "Traceback" not in self.log.read_text()
+        return code
 
 
-def checkpoints(config):
-    folder = pathlib.Path(config.workdir) / "checkpoints"
+def saved_iterations(workdir):
+    folder = pathlib.Path(workdir) / "checkpoints"
     return sorted(int(path.stem.split("-")[1]) for path in folder.glob("ckpt-*.index"))
 
 
-def test_killed_runs_continue_where_they_last_saved(config):
-    config = dataclasses.replace(config, critic_steps=1, save_every=2, iterations=10_000)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    process = subprocess.Popen(command(config), stderr=subprocess.PIPE, text=True, env=environment)
-    wait_for(lambda: checkpoints(config) and checkpoints(config)[-1] >= 4, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    saved = checkpoints(config)[-1]
+def checkpoint_values(workdir, iteration):
+    reader = tf.train.load_checkpoint(f"{workdir}/checkpoints/ckpt-{iteration}")
+    names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
+    return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
 
-    process = subprocess.Popen(command(config), stderr=subprocess.PIPE, text=True, env=environment)
-    wait_for(lambda: checkpoints(config)[-1] > saved, process)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert f"at iteration {saved}" in stderr
-    assert process.returncode == 130
-    assert "Traceback" not in stderr
-    _, metrics = run(config, iterations=checkpoints(config)[-1] + 1)
-    assert len(metrics) == 1  # the interrupted run saved the very iteration it had reached
+
+def test_a_killed_and_a_stopped_run_continue_bit_for_bit(photos, tmp_path):
+    config = settings(photos, tmp_path / "cut", iterations=10_000, save_every=5, deterministic=True)
+    first = Started(config, tmp_path / "first.log")
+    first.wait_for(lambda: saved_iterations(config.workdir))
+    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    assert saved_iterations(config.workdir) == [5]
+
+    second = Started(dataclasses.replace(config, save_every=1000), tmp_path / "second.log")
+    second.wait_for(lambda: "iteration 6 of" in second.log.read_text())
+    assert second.end(signal.SIGTERM) == 130
+    assert "ckpt-5 at iteration 5" in second.log.read_text()
+    reached = saved_iterations(config.workdir)[-1]
+    assert reached >= 6
+
+    total = max(10, reached + 1)
+    third = Started(dataclasses.replace(config, iterations=total), tmp_path / "third.log")
+    assert third.end() == 0
+    straight = dataclasses.replace(config, iterations=total, workdir=str(tmp_path / "straight"))
+    assert Started(straight, tmp_path / "straight.log").end() == 0
+
+    cut, uncut = (checkpoint_values(c.workdir, total) for c in (config, straight))
+    assert cut.keys() == uncut.keys() and len(cut) > 600
+    assert not [name for name in cut if not np.array_equal(cut[name], uncut[name])]
 
 
 @pytest.mark.parametrize(
@@ -252,28 +338,37 @@ def test_killed_runs_continue_where_they_last_saved(config):
         ({"train_data": "/nowhere"}, 1, "/nowhere: no such folder"),
         ({"image_size": 100}, 2, "multiple of 64"),
         ({"templates": "/nowhere"}, 1, "/nowhere"),
-        ({"train_data": "broken"}, 1, "broken.jpg: is not a JPEG"),
+        ({"accumulate": 2, "batch_size": 3}, 1, "--batch_size=3 cannot be shared evenly"),
+        ({"perceptual_weight": 1.0}, 1, "need --feature_extractor"),
+        ({"flagfile": "unknown"}, 2, "Unknown command line flag 'no_such_flag'"),
     ],
 )
-def test_bad_input_is_one_line(config, tmp_path, changes, code, message):
-    if changes.get("train_data") == "broken":
-        (tmp_path / "broken").mkdir()
-        (tmp_path / "broken" / "broken.jpg").write_bytes(b"nothing")
-        changes = {"train_data": str(tmp_path / "broken")}
-    result = subprocess.run(
-        command(config, **changes), capture_output=True, text=True, timeout=120, check=False
-    )
+def test_bad_input_is_one_line(coarse, tmp_path, changes, code, message):
+    arguments = command(coarse)
+    if "flagfile" in changes:
+        flagfile = tmp_path / "typo.cfg"
+        flagfile.write_text("# a comment\n--no_such_flag=3\n")
+        changes = {"flagfile": str(flagfile)}
+    arguments += [f"--{name}={value}" for name, value in changes.items()]
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == code, result.stderr
     complaints = [line for line in result.stderr.splitlines() if line.startswith("train.py")]
     assert len(complaints) == 1 and message in complaints[0]
     assert "Traceback" not in result.stderr
+    assert not pathlib.Path(coarse.workdir).exists()
 
 
-def test_flags_are_the_fields_of_the_config(monkeypatch):
+def parsed(monkeypatch, *arguments):
     monkeypatch.syspath_prepend(REPOSITORY)
     import train
 
     values = train.define_flags()
+    values(["train.py", *arguments])
+    return values
+
+
+def test_flags_are_the_fields_of_the_config(monkeypatch):
+    values = parsed(monkeypatch, "--train_data=a", "--workdir=b")
     fields = {field.name: field.default for field in dataclasses.fields(training.TrainingConfig)}
     defined = {flag.name: flag.default for flag in values.flags_by_module_dict()["train"]}
     assert defined.keys() == fields.keys()
@@ -283,17 +378,29 @@ def test_flags_are_the_fields_of_the_config(monkeypatch):
     }
 
 
-def test_places2_is_the_recipe_of_the_paper(monkeypatch):
-    monkeypatch.syspath_prepend(REPOSITORY)
-    import train
+CONFIGS = ("places2", "places2_released", "celeba_hq", "div2k", "quick")
 
-    values = train.define_flags()
-    values(
-        ["train.py", f"--flagfile={REPOSITORY / 'places2.cfg'}", "--train_data=a", "--workdir=b"]
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_flag_files_set_what_their_heads_say(monkeypatch, name):
+    path = REPOSITORY / f"{name}.cfg"
+    values = parsed(monkeypatch, f"--flagfile={path}", "--train_data=a", "--workdir=b")
+    head = path.read_text().split("\n--")[0]
+    assert f"--flagfile={name}.cfg" in head and all(
+        line.startswith("#") for line in head.splitlines()
     )
-    assert (values.image_size, values.batch_size, values.iterations) == (512, 8, 300_000)
-    assert (values.critic_steps, values.discriminator_kernel, values.resize) == (5, 3, False)
+    if name == "quick":
+        return
     recipe = losses.RECIPES[values.recipe]
-    assert (recipe.hole, recipe.context, recipe.adversarial) == (1, 1.2, 1e-4)
+    released = name == "places2_released"
+    assert (values.image_size, values.batch_size, values.iterations) == (512, 8, 300_000)
+    assert values.critic_steps == (3 if released else 5)
+    assert values.discriminator_kernel == (5 if released else 3)
+    assert recipe.adversarial == (1e-3 if released else 1e-4)
+    assert values.resize == (name in ("celeba_hq", "div2k"))
+    assert values.one_mask_per_batch == released
+
+
+def test_flags_out_of_range_are_refused(monkeypatch):
     with pytest.raises(flags.Error):
-        values(["train.py", "--critic_steps=-1"])
+        parsed(monkeypatch, "--train_data=a", "--workdir=b", "--critic_steps=-1")

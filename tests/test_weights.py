@@ -107,7 +107,7 @@ def test_weights_of_another_architecture_are_refused(saved):
 def test_other_shapes_are_refused_with_both(saved):
     message = _refused(hifill.Generator(refine_gate="full"), saved)
     assert "refine_network/re_en_down_256/vars/2 has shape (1, 1, 4, 32)" in message
-    assert "the generator (3, 3, 4, 32)" in message
+    assert "the network (3, 3, 4, 32)" in message
     assert message.endswith("more")  # a dozen layers do not fit, three are named
 
 

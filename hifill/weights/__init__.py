@@ -11,17 +11,17 @@ import numpy as np
 SHIPPED = pathlib.Path(__file__).parent / "hifill.weights.h5"
 
 
-def load_weights(generator, path=None):
-    """Loads weights into a generator, all or nothing.
+def load_weights(model, path=None):
+    """Loads weights into a network, all or nothing.
 
     Args:
-        generator: a `Generator`.
+        model: a `Generator`, or a `Discriminator` with a file of its own.
         path: a `.weights.h5` file as `Generator.save_weights` or `save_weights` writes it, a
             training run's folder, or None for the weights shipped with the package.
 
     Raises:
         ValueError: one line saying which variable does not fit, with both shapes, or that the file
-            is missing or no weights file. The generator is then unchanged.
+            is missing or no weights file. The network is then unchanged.
     """
     path = SHIPPED if path is None else pathlib.Path(path)
     if path.is_dir():
@@ -31,13 +31,13 @@ def load_weights(generator, path=None):
     loaded, missing, misshapen = [], [], []
     try:
         with h5py.File(path, "r") as file:
-            for name, keras_name, variable in _entries(generator):
+            for name, keras_name, variable in _entries(model):
                 found = file.get(name, file.get(keras_name))
                 if not isinstance(found, h5py.Dataset):
                     missing.append(f"{name} is missing")
                 elif found.shape != tuple(variable.shape):
                     misshapen.append(
-                        f"{name} has shape {found.shape}, the generator {tuple(variable.shape)}"
+                        f"{name} has shape {found.shape}, the network {tuple(variable.shape)}"
                     )
                 else:
                     loaded.append((variable, found[...].astype(np.float32)))
@@ -77,11 +77,11 @@ def load_generator(path=None):
     return generator
 
 
-def save_weights(generator, path, dtype="float32"):
-    """Writes a generator's weights; `Generator.load_weights` reads them too.
+def save_weights(model, path, dtype="float32"):
+    """Writes a network's weights; `Generator.load_weights` reads a generator's too.
 
     Args:
-        generator: a `Generator`.
+        model: a `Generator` or a `Discriminator`.
         path: the file, replaced at once when the new one is complete.
         dtype: "float32" or "float16" on disk.
     """
@@ -90,7 +90,7 @@ def save_weights(generator, path, dtype="float32"):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(temporary, "w") as file:
-            for name, _, variable in _entries(generator):
+            for name, _, variable in _entries(model):
                 file[name] = np.asarray(variable.value).astype(dtype)
         os.replace(temporary, path)
     except OSError as error:
@@ -100,9 +100,17 @@ def save_weights(generator, path, dtype="float32"):
             temporary.unlink()
 
 
-def _entries(generator):
+def _entries(model):
     """Yields (name in our files, name in those that Keras writes, variable)."""
-    for network in (generator.coarse_network, generator.refine_network):
+    from hifill.discriminator import Discriminator
+
+    if isinstance(model, Discriminator):
+        for layer in model.layers:
+            for i, variable in enumerate(layer.weights):
+                name = f"discriminator/{layer.name}/vars/{i}"
+                yield name, name, variable
+        return
+    for network in (model.coarse_network, model.refine_network):
         layers = [layer for layer in network.layers if layer.weights]
         for i, layer in enumerate(layers):
             # Keras names a layer by the first attribute, alphabetically, that holds it: here by

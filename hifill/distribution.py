@@ -1,0 +1,108 @@
+"""Where training runs: one device, several, several machines, or a TPU, with tf.distribute."""
+
+import contextlib
+
+import tensorflow as tf
+
+from hifill import data
+
+STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu")
+
+
+def make_strategy(name):
+    """A tf.distribute strategy.
+
+    Args:
+        name: "one_device"; "mirrored": all GPUs of this machine (or its logical CPU devices, where
+            it has no GPU); "multi_worker": the machines named in the environment variable
+            TF_CONFIG, each with all its GPUs; "tpu": the TPU that the environment names.
+
+    Returns:
+        A tf.distribute.Strategy.
+
+    Raises:
+        ValueError: if the name is unknown, or the cluster or TPU cannot be reached.
+    """
+    if name == "one_device":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    try:
+        if name == "multi_worker":
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        if name == "tpu":
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+            return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f"--strategy={name}: {error}; is TF_CONFIG right?") from error
+    raise ValueError(f"unknown strategy {name!r}; one of {', '.join(STRATEGIES)}")
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes the run's files."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().as_dict():
+        return True
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker"
+        and resolver.task_id == 0
+        and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def iterator(strategy, samples, batch_size, steps, first_sample):
+    """An iterator over `data.batches`, each replica with its own share.
+
+    Args: as for `data.batches`; strategy: a tf.distribute.Strategy.
+    """
+    replicas = strategy.num_replicas_in_sync
+
+    def pipeline(context):
+        local = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+        return data.batches(samples, batch_size, steps, first_sample, replicas, first, local)
+
+    return iter(strategy.distribute_datasets_from_function(pipeline))
+
+
+def check_in_step(strategy, iteration):
+    """Checks that all workers start at the same iteration.
+
+    Raises:
+        ValueError: if they do not, since their work folder is not shared.
+    """
+
+    def spread():
+        context = tf.distribute.get_replica_context()
+        value = tf.cast(iteration, tf.float32)
+        mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.abs(value - mean))
+
+    if strategy.num_replicas_in_sync == 1:
+        return
+    total = strategy.experimental_local_results(
+        tf.function(lambda: strategy.run(spread), autograph=False)()
+    )[0]
+    if float(total) > 0:
+        raise ValueError(
+            f"this worker starts at iteration {int(iteration)}, others elsewhere; --workdir must "
+            "be a folder that all workers share"
+        )
+
+
+@contextlib.contextmanager
+def lost_worker(iteration):
+    """Turns the errors that a lost worker causes in the others into one ValueError."""
+    try:
+        yield
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.CancelledError,
+    ) as error:
+        raise ValueError(
+            f"iteration {int(iteration) + 1}: another worker was lost ({error.message[:200]}); "
+            "start all workers again, they continue from the last checkpoint"
+        ) from error
