@@ -128,7 +128,7 @@ class Samples:
         top, left = rng.integers(spare + 1) if self.augment else spare // 2
         image = image[top : top + size, left : left + size]
         if self.augment and rng.random() < 0.5:
-            image = image[:, ::-1]
+            image = cv2.flip(image, 1)
         return np.ascontiguousarray(image)
 
 

@@ -1,6 +1,8 @@
 """Where training runs: one device, several, several machines, or a TPU, with tf.distribute."""
 
 import contextlib
+import os
+import weakref
 
 import tensorflow as tf
 
@@ -30,11 +32,14 @@ def make_strategy(name):
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     try:
         if name == "multi_worker":
+            if not os.environ.get("TF_CONFIG"):
+                # Every machine would take itself for the only one.
+                raise ValueError("TF_CONFIG is not set")
             return tf.distribute.MultiWorkerMirroredStrategy()
         if name == "tpu":
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
             return tf.distribute.TPUStrategy(resolver)
-    except (tf.errors.OpError, RuntimeError, ValueError, KeyError) as error:
+    except (tf.errors.OpError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--strategy={name}: {error}; is TF_CONFIG right?") from error
     raise ValueError(f"unknown strategy {name!r}; one of {', '.join(STRATEGIES)}")
 
@@ -51,6 +56,14 @@ def is_chief(strategy):
     )
 
 
+def is_alone(strategy):
+    """Whether no other process takes part."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(map(len, jobs.values())) <= 1
+
+
 def iterator(strategy, samples, batch_size, steps, first_sample):
     """An iterator over `data.batches`, each replica with its own share.
 
@@ -63,14 +76,33 @@ def iterator(strategy, samples, batch_size, steps, first_sample):
         first = context.input_pipeline_id * local
         return data.batches(samples, batch_size, steps, first_sample, replicas, first, local)
 
-    return iter(strategy.distribute_datasets_from_function(pipeline))
+    return _Elements(iter(strategy.distribute_datasets_from_function(pipeline)))
+
+
+class _Elements:
+    """An iterator that is gone before Python is.
+
+    Its end waits for the samples under way. They would never come if Python, where they are made,
+    had ended first, and the process would hang: after an error nobody caught, whose traceback keeps
+    everything alive.
+    """
+
+    def __init__(self, elements):
+        self._held = [elements]
+        weakref.finalize(self, self._held.clear)  # runs at exit too
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._held[0])
 
 
 def check_in_step(strategy, iteration):
     """Checks that all workers start at the same iteration.
 
     Raises:
-        ValueError: if they do not, since their work folder is not shared.
+        ValueError: if they do not, since their work folder is not shared; or if one is lost.
     """
 
     def spread():
@@ -81,10 +113,12 @@ def check_in_step(strategy, iteration):
 
     if strategy.num_replicas_in_sync == 1:
         return
-    total = strategy.experimental_local_results(
-        tf.function(lambda: strategy.run(spread), autograph=False)()
-    )[0]
-    if float(total) > 0:
+    with lost_worker(iteration):
+        total = strategy.experimental_local_results(
+            tf.function(lambda: strategy.run(spread), autograph=False)()
+        )[0]
+        total = float(total)
+    if total > 0:
         raise ValueError(
             f"this worker starts at iteration {int(iteration)}, others elsewhere; --workdir must "
             "be a folder that all workers share"
@@ -102,7 +136,9 @@ def lost_worker(iteration):
         tf.errors.DeadlineExceededError,
         tf.errors.CancelledError,
     ) as error:
+        # The cause comes after a stack of calls and before remarks of gRPC.
+        cause = error.message.rpartition("is aborted by: ")[2].partition("Additional GRPC")[0]
         raise ValueError(
-            f"iteration {int(iteration) + 1}: another worker was lost ({error.message[:200]}); "
+            f"iteration {int(iteration) + 1}: another worker was lost ({cause.strip()[:200]}); "
             "start all workers again, they continue from the last checkpoint"
         ) from error

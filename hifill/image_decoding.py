@@ -114,7 +114,8 @@ def _decode_8bit(image: Image.Image, format: str, warn: Warn) -> tuple[np.ndarra
     if format == "TIFF":
         _check_tiff(image, warn)
     target = ("L" if greyscale else "RGB") + ("A" if image.has_transparency_data else "")
-    array = np.array(image.convert(target))
+    # Converting to the same mode would copy the whole photo.
+    array = np.array(image if image.mode == target else image.convert(target))
     return (array if array.ndim == 3 else array[..., None]), greyscale
 
 

@@ -65,6 +65,8 @@ def feature_matching(real_features, fake_features):
 def hinge_critic(real_scores, fake_scores):
     """The critic's hinge loss: mean(relu(1 - real)) + mean(relu(1 + fake)).
 
+    The generator's part, -mean(fake), is that of WGAN-GP.
+
     Miyato et al. 2018, "Spectral normalization for generative adversarial networks", section 4; Yu
     et al. 2019, "Free-form image inpainting with gated convolution", section 3.2, whose published
     code takes half of it.
@@ -76,11 +78,6 @@ def hinge_critic(real_scores, fake_scores):
         Scalar.
     """
     return tf.reduce_mean(tf.nn.relu(1 - real_scores)) + tf.reduce_mean(tf.nn.relu(1 + fake_scores))
-
-
-def hinge_generator(fake_scores):
-    """The generator's part of the hinge loss: -mean(fake). Sources as of `hinge_critic`."""
-    return -tf.reduce_mean(fake_scores)
 
 
 def perceptual(real_features, fake_features):
@@ -126,9 +123,8 @@ def gram(layer):
 def perceptual_and_style(extractor, image, refined, inpainted):
     """Both terms with the features computed once: of the output and the composite, added.
 
-    Liu et al. 2018, section 3.3. Their weights, 0.05 and 120, are not for VGG16 with Keras'
-    weights, whose features are tens of times larger than those of networks that take pictures of
-    unit variance, and the Gram matrices by the square of that.
+    Liu et al. 2018, section 3.3. Their weights, 0.05 and 120, belong to the scale of their
+    network's input. Keras' VGG16 takes grey levels: look at the terms' size before choosing.
 
     Args:
         extractor: as `load_feature_extractor` returns.

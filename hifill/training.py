@@ -166,8 +166,8 @@ class Trainer:
             config.critic_steps + 1,
             int(self.samples_used),
         )
-        interval = []
-        while not (self.finished or self._stopping):
+        interval, stopped = [], False
+        while not (self.finished or stopped):
             self._decay_learning_rate()
             started = time.perf_counter()
             try:
@@ -180,7 +180,9 @@ class Trainer:
                 stop = tf.constant(float(self._stopping))
                 metrics, shares = self._iterate(element, stop)
                 metrics = {name: float(value) for name, value in metrics.items()}
-            self._stopping = metrics.pop("stop") > 0 or self._stopping
+            # Workers stop together, or one would wait for the other for ever.
+            alone = self.strategy.num_replicas_in_sync == 1
+            stopped = metrics.pop("stop") > 0 or (alone and self._stopping)
             iteration = int(self.iteration.assign_add(1))
             self.samples_used.assign_add(self._photos_per_iteration)
             self._check_finite(iteration, metrics)
@@ -197,7 +199,7 @@ class Trainer:
         self.save()
 
     def stop(self):
-        """Ends `train` at the end of an iteration, with everything saved."""
+        """Ends `train` after the running iteration, or the next, with everything saved."""
         self._stopping = True
 
     @property
