@@ -156,13 +156,19 @@ def _show_bar(progress, start, total):
 def _show_lines(progress, start, total):
     """A line now and then: what a bar leaves in a log file is unreadable."""
     began = told = time.monotonic()
+    validated = {}
     for iteration, metrics in progress:
         now = time.monotonic()
+        validated = {k: v for k, v in metrics.items() if k.startswith("validation")} or validated
         if now - told > _SECONDS_BETWEEN_LINES or iteration in (start + 1, total):
             left = (now - began) / (iteration - start) * (total - iteration)
             left = datetime.timedelta(seconds=round(left))
             logging.getLogger("hifill").info(
-                "iteration %d of %d, %s left, %s", iteration, total, left, _summary(metrics)
+                "iteration %d of %d, %s left, %s",
+                iteration,
+                total,
+                left,
+                _summary({**metrics, **validated}),
             )
             told = now
 

@@ -7,6 +7,7 @@ a distributed run computes its own share of the same batches.
 
 import functools
 import logging
+import math
 import threading
 
 import cv2
@@ -117,19 +118,38 @@ class Samples:
         size = self.image_size
         short = min(image.shape[:2])
         if short < size:
-            self.enlarged.add(index)
+            self._count_enlarged(index, image.shape)
         scale = size / short if self.resize else rng.uniform(self.min_scale, 1)
         scale = max(scale, size / short)
+        if scale > 1:
+            # Whole, a long strip one pixel high would take gigabytes.
+            image = self._window(image, 2 * math.ceil(size / scale), rng)
         if scale != 1:
             height, width = (max(size, round(side * scale)) for side in image.shape[:2])
             kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             image = cv2.resize(image, (width, height), interpolation=kernel)
-        spare = np.array(image.shape[:2]) - size
-        top, left = rng.integers(spare + 1) if self.augment else spare // 2
-        image = image[top : top + size, left : left + size]
+        image = self._window(image, size, rng)
         if self.augment and rng.random() < 0.5:
             image = cv2.flip(image, 1)
         return np.ascontiguousarray(image)
+
+    def _window(self, image, size, rng):
+        """At most size x size of a picture, in a random place, or the middle for validation."""
+        spare = np.maximum(np.array(image.shape[:2]) - size, 0)
+        top, left = rng.integers(spare + 1) if self.augment else spare // 2
+        return image[top : top + size, left : left + size]
+
+    def _count_enlarged(self, index, shape):
+        with self._lock:
+            if not self.enlarged:
+                _log.warning(
+                    "%s is enlarged: its %d x %d pixels are less than the crop's %d; other such "
+                    "photos are counted without a word",
+                    self.photos.name(index),
+                    *shape[1::-1],
+                    self.image_size,
+                )
+            self.enlarged.add(index)
 
 
 @functools.lru_cache(maxsize=4)

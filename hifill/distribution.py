@@ -56,18 +56,12 @@ def is_chief(strategy):
     )
 
 
-def is_alone(strategy):
-    """Whether no other process takes part."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return True
-    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
-    return sum(map(len, jobs.values())) <= 1
-
-
 def iterator(strategy, samples, batch_size, steps, first_sample):
     """An iterator over `data.batches`, each replica with its own share.
 
     Args: as for `data.batches`; strategy: a tf.distribute.Strategy.
+
+    Its `next` raises ValueError, one line, if a sample cannot be made.
     """
     replicas = strategy.num_replicas_in_sync
 
@@ -91,11 +85,14 @@ class _Elements:
         self._held = [elements]
         weakref.finalize(self, self._held.clear)  # runs at exit too
 
-    def __iter__(self):
-        return self
-
     def __next__(self):
-        return next(self._held[0])
+        try:
+            return next(self._held[0])
+        except tf.errors.OpError as error:
+            # It quotes ours in one of many lines.
+            lines = error.message.splitlines()
+            raised = [line for line in lines if "Error: " in line] or lines
+            raise ValueError(raised[0].split("ImageError: ", 1)[-1]) from error
 
 
 def check_in_step(strategy, iteration):
@@ -113,12 +110,13 @@ def check_in_step(strategy, iteration):
 
     if strategy.num_replicas_in_sync == 1:
         return
-    with lost_worker(iteration):
+    with one_line_errors(iteration):
         total = strategy.experimental_local_results(
             tf.function(lambda: strategy.run(spread), autograph=False)()
         )[0]
         total = float(total)
-    if total > 0:
+    # Less than 1 is rounding.
+    if total > 0.5:
         raise ValueError(
             f"this worker starts at iteration {int(iteration)}, others elsewhere; --workdir must "
             "be a folder that all workers share"
@@ -126,10 +124,16 @@ def check_in_step(strategy, iteration):
 
 
 @contextlib.contextmanager
-def lost_worker(iteration):
-    """Turns the errors that a lost worker causes in the others into one ValueError."""
+def one_line_errors(iteration):
+    """Turns what a lost worker or too little memory causes into one ValueError."""
+    failed = f"iteration {int(iteration) + 1}"
     try:
         yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(
+            f"{failed}: out of memory; try --accumulate=2, --dtype_policy=mixed_bfloat16 or a "
+            "smaller --batch_size"
+        ) from error
     except (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
@@ -139,6 +143,6 @@ def lost_worker(iteration):
         # The cause comes after a stack of calls and before remarks of gRPC.
         cause = error.message.rpartition("is aborted by: ")[2].partition("Additional GRPC")[0]
         raise ValueError(
-            f"iteration {int(iteration) + 1}: another worker was lost ({cause.strip()[:200]}); "
-            "start all workers again, they continue from the last checkpoint"
+            f"{failed}: another worker was lost ({cause.strip()[:200]}); start all workers again, "
+            "they continue from the last checkpoint"
         ) from error

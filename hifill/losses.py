@@ -85,8 +85,8 @@ def gradient_norms(critic, image, inpainted, epsilon, scale=1.0):
         score = critic(between) * scale
     gradient = tf.cast(tape.gradient(score, between), tf.float32) / scale
     squares = tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3])
-    # The floor keeps the second derivative finite where the gradient vanishes.
-    return tf.sqrt(tf.maximum(squares, 1e-12))
+    # Without it, the second derivative is infinite where the gradient vanishes.
+    return tf.sqrt(squares + 1e-12)
 
 
 def critic_losses(critic, image, inpainted, epsilon, recipe, scale=1.0):

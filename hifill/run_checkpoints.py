@@ -18,10 +18,14 @@ class RunCheckpoints:
         keep: how many are kept.
         **state: what they hold: tf.Modules, variables, or anything else that tf.train.Checkpoint
             takes.
+
+    Attributes:
+        latest: prefix of the checkpoint that was saved or restored last, or None.
     """
 
     def __init__(self, folder, keep=3, **state):
         self._folder = pathlib.Path(folder)
+        self.latest = None
         self._checkpoint = tf.train.Checkpoint(**state)
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, str(self._folder), max_to_keep=keep
@@ -37,11 +41,6 @@ class RunCheckpoints:
         ]
         return [str(path) for _, path in sorted(numbered)]
 
-    @property
-    def latest(self):
-        """Prefix of the newest checkpoint, or None."""
-        return next(reversed(self.paths()), None)
-
     def save(self, number):
         """Writes a checkpoint; older ones are only deleted after that.
 
@@ -49,7 +48,7 @@ class RunCheckpoints:
             ValueError: if it cannot be written; the earlier ones are untouched.
         """
         try:
-            self._manager.save(checkpoint_number=number)
+            self.latest = self._manager.save(checkpoint_number=number)
         except (tf.errors.OpError, OSError) as error:
             reason = str(getattr(error, "message", error)).splitlines()[0]
             for half_written in self._folder.glob(f"ckpt-{number}_temp*"):
@@ -78,6 +77,7 @@ class RunCheckpoints:
                 reason = str(getattr(error, "message", error)).splitlines()[0][:200]
                 _log.warning("%s is damaged or of another run, skipped: %s", path, reason)
             else:
+                self.latest = path
                 return path
         if paths:
             raise ValueError(

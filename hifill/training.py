@@ -1,10 +1,7 @@
 """Training: WGAN-GP with several critic steps per generator step (HiFill paper, Algorithm 1)."""
 
-import dataclasses
-import json
 import logging
 import math
-import pathlib
 import time
 
 import keras
@@ -13,9 +10,9 @@ import tensorflow as tf
 
 from hifill import distribution, summaries
 from hifill.data import Samples
-from hifill.image_io import replace_file
 from hifill.photo_sources import open_photos
 from hifill.run_checkpoints import RunCheckpoints
+from hifill.run_folder import RunFolder
 from hifill.training_config import (
     TrainingConfig,
     build_masks,
@@ -55,8 +52,10 @@ class Trainer:
         self.strategy = distribution.make_strategy(config.strategy)
         self.is_chief = distribution.is_chief(self.strategy)
         keras.utils.set_random_seed(config.seed)
+        photos = open_photos(config.train_data)
+        _log.info("%s: %d photos", config.train_data, len(photos))
         self.samples = Samples(
-            open_photos(config.train_data),
+            photos,
             build_masks(config),
             config.image_size,
             seed=config.seed,
@@ -72,34 +71,50 @@ class Trainer:
         self.best = tf.Variable(math.inf, dtype=tf.float32, trainable=False)
         self._photos_per_iteration = (config.critic_steps + 1) * config.batch_size
         self._stopping = False
+        self._saved = None
 
-        self.workdir = pathlib.Path(config.workdir)
+        self.folder = RunFolder(config.workdir, config, writes=self.is_chief)
         self.checkpoints = RunCheckpoints(
-            self.workdir / "checkpoints",
+            self.folder.path / "checkpoints",
             step=self.step,
             iteration=self.iteration,
             samples_used=self.samples_used,
             best=self.best,
         )
-        if self.checkpoints.latest:
-            check_same_run(self.workdir / "config.json", config)
-            path = self.checkpoints.restore()
-            self.step.set_learning_rate(config.learning_rate)
-            _log.info("resuming %s at iteration %d", path, int(self.iteration))
-        elif config.init_from:
-            initialise(self.step, config.init_from)
+        if self.checkpoints.paths():
+            self._resume()
+        else:
+            self.folder.check_new()
+            if config.init_from:
+                initialise(self.step, config.init_from)
         distribution.check_in_step(self.strategy, self.iteration)
-        self._saved = int(self.iteration) if self.checkpoints.latest else None
-        self._validation = self._make_validation()
+        self._validation = self._make_validation() if self.is_chief else None
         self._iterate = self._compiled_iteration()
         self._generate = tf.function(
-            self._generated, jit_compile=config.jit_compile, autograph=False
+            self.step.generate, jit_compile=config.jit_compile, autograph=False
         )
-        self._run_log = self._open_run_log()
+
+    def _resume(self):
+        config = self.config
+        earlier = check_same_run(self.folder.path / "config.json", config)
+        path = self.checkpoints.restore()
+        self.step.set_learning_rate(config.learning_rate)
+        self._saved = int(self.iteration)
+        _log.info("resuming %s at iteration %d", path, self._saved)
+        if config.init_from and config.init_from != earlier.get("init_from"):
+            _log.warning("--init_from is for new runs and was not used")
+        measured_on = ("val_data", "validation_photos", "templates", "mask_folder")
+        if any(earlier.get(name) != getattr(config, name) for name in measured_on):
+            _log.info("the best weights are looked for anew, on other photos or holes")
+            self.best.assign(math.inf)
 
     def _make_validation(self):
-        config = self.config
-        photos = open_photos(config.val_data or config.train_data)
+        config, photos = self.config, self.samples.photos
+        # Without photos held out there is nothing to measure, but four pictures to look at.
+        count = 4
+        if config.val_data:
+            photos, count = open_photos(config.val_data), config.validation_photos
+            _log.info("%s: %d photos to validate on", config.val_data, min(count, len(photos)))
         samples = Samples(
             photos,
             self.samples.masks,
@@ -109,8 +124,6 @@ class Trainer:
             augment=False,
             max_bad_fraction=config.max_bad_fraction,
         )
-        # Without photos held out there is nothing to measure, but four pictures to look at.
-        count = config.validation_photos if config.val_data else 4
         return Validation(samples, min(count, len(photos)), config.batch_size)
 
     def _compiled_iteration(self):
@@ -132,22 +145,6 @@ class Trainer:
 
         return iterate
 
-    def _generated(self, masked, holes):
-        if self.config.coarse_only:
-            coarse = self.step.trained_network(tf.concat([masked, holes], axis=-1))
-            return coarse, coarse
-        return self.step.generator([masked, holes])
-
-    def _open_run_log(self):
-        if not self.is_chief:
-            return summaries.RunLog(None)
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        settings = dataclasses.asdict(self.config)
-        replace_file(self.workdir / "config.json", json.dumps(settings, indent=1).encode())
-        log = summaries.RunLog(self.workdir, int(self.iteration))
-        log.text("flags", summaries.flags_table(settings), int(self.iteration))
-        return log
-
     def train(self):
         """Trains up to `config.iterations`, yielding (iteration, metrics as floats) after each.
 
@@ -155,9 +152,14 @@ class Trainer:
 
         Raises:
             FloatingPointError: if a loss is not finite; the last checkpoint is kept.
-            ValueError: if too many photos cannot be read (all whole iterations are saved), a
-                checkpoint cannot be written, or another worker is lost.
+            ValueError: if too many photos cannot be read or a summary cannot be written (all whole
+                iterations are saved), a checkpoint cannot be written, memory does not suffice, or
+                another worker is lost.
         """
+        with self.folder.opened(int(self.iteration)):
+            yield from self._train()
+
+    def _train(self):
         config = self.config
         elements = distribution.iterator(
             self.strategy,
@@ -171,30 +173,34 @@ class Trainer:
             self._decay_learning_rate()
             started = time.perf_counter()
             try:
-                element = _next(elements)
+                element = next(elements)
             except ValueError:
                 self.save()
                 raise
             waited = time.perf_counter() - started
-            with distribution.lost_worker(self.iteration):
-                stop = tf.constant(float(self._stopping))
-                metrics, shares = self._iterate(element, stop)
+            with distribution.one_line_errors(self.iteration):
+                metrics, shares = self._iterate(element, tf.constant(float(self._stopping)))
                 metrics = {name: float(value) for name, value in metrics.items()}
             # Workers stop together, or one would wait for the other for ever.
             alone = self.strategy.num_replicas_in_sync == 1
             stopped = metrics.pop("stop") > 0 or (alone and self._stopping)
             iteration = int(self.iteration.assign_add(1))
             self.samples_used.assign_add(self._photos_per_iteration)
+            metrics.update(self._loss_scales())
             self._check_finite(iteration, metrics)
             metrics["seconds"], metrics["data_wait"] = time.perf_counter() - started, waited
             interval.append((metrics, self.strategy.experimental_local_results(shares)))
-            if iteration % config.summary_every == 0:
-                self._write_summaries(iteration, interval)
-                interval = []
-            if config.val_data and iteration % config.validate_every == 0:
-                metrics = {**metrics, **self.validate()}
             if iteration % config.save_every == 0:
                 self.save()
+            try:
+                if iteration % config.summary_every == 0:
+                    self._write_summaries(iteration, interval)
+                    interval = []
+                if config.val_data and iteration % config.validate_every == 0:
+                    metrics = {**metrics, **self.validate()}
+            except ValueError:
+                self.save()
+                raise
             yield iteration, metrics
         self.save()
 
@@ -215,17 +221,23 @@ class Trainer:
             span = config.learning_rate - config.final_learning_rate
             self.step.set_learning_rate(config.final_learning_rate + span * rest)
 
+    def _loss_scales(self):
+        return {f"loss_scale/{k}": _number(v) for k, v in self.step.loss_scales().items()}
+
     def _check_finite(self, iteration, metrics):
         # Loss scaling skips the steps whose float16 gradients overflow.
         forgiven = "gradient_norm" if self.config.dtype_policy == "mixed_float16" else "-"
         bad = [
             name
             for name, value in metrics.items()
-            if not np.isfinite(value) and not name.startswith(forgiven)
+            if not (np.isfinite(value) or name.startswith(forgiven))
+            # It would be halved for ever where gradients are never finite.
+            or (name.startswith("loss_scale") and value < 1)
         ]
         if bad:
+            reason = "fell below 1" if bad[0].startswith("loss_scale") else "is not finite"
             raise FloatingPointError(
-                f"iteration {iteration}: {', '.join(bad)} is not finite; start again with a lower "
+                f"iteration {iteration}: {', '.join(bad)} {reason}; start again with a lower "
                 "--learning_rate, from the last good checkpoint "
                 f"({self.checkpoints.latest or 'none yet'})"
             )
@@ -240,11 +252,12 @@ class Trainer:
         if not self.is_chief:
             return {}
         measured = self._validation.measure(self._generate)
-        if measured["hole_l1_grey_levels"] < float(self.best):
-            self.best.assign(measured["hole_l1_grey_levels"])
-            save_weights(self.step.generator, self.workdir / "best.weights.h5")
         values = {f"validation/{name}": value for name, value in measured.items()}
-        self._run_log.scalars(int(self.iteration), values)
+        with self.folder.opened(int(self.iteration)):
+            if measured["hole_l1_grey_levels"] < float(self.best):
+                self.best.assign(measured["hole_l1_grey_levels"])
+                save_weights(self.step.generator, self.folder.path / "best.weights.h5")
+            self.folder.write(int(self.iteration), values)
         return values
 
     def save(self):
@@ -252,40 +265,42 @@ class Trainer:
         iteration = int(self.iteration)
         if not self.is_chief or iteration == self._saved:
             return
-        self.checkpoints.save(iteration)
-        save_weights(self.step.generator, self.workdir / "generator.weights.h5")
-        if self.step.discriminator is not None:
-            save_weights(self.step.discriminator, self.workdir / "discriminator.weights.h5")
-        self._run_log.image(iteration, "pictures", self.picture_grid())
-        self._saved = iteration
+        networks = {"generator": self.step.generator, "discriminator": self.step.discriminator}
+        with self.folder.opened(iteration):
+            self.checkpoints.save(iteration)
+            for name, network in networks.items():
+                if network is not None:
+                    save_weights(network, self.folder.path / f"{name}.weights.h5")
+            self._saved = iteration
+            self.folder.write(iteration, pictures={"pictures": self.picture_grid()})
 
     def _write_summaries(self, iteration, interval):
         history = [metrics for metrics, _ in interval]
-        values = {name: float(np.mean([m[name] for m in history])) for name in history[0]}
-        seconds, waited = values.pop("seconds"), values.pop("data_wait")
+        values = {name: _finite_mean([m[name] for m in history]) for name in history[0]}
+        del values["seconds"], values["data_wait"]
+        # The first iteration of a process compiles.
+        timed = history[1:] or history
+        seconds = np.mean([m["seconds"] for m in timed])
         values["photos_per_second"] = self._photos_per_iteration / seconds
-        values["data_wait_share"] = waited / seconds
-        values["learning_rate"] = float(self.step.generator_optimizer.learning_rate)
+        values["data_wait_share"] = np.mean([m["data_wait"] for m in timed]) / seconds
+        values["learning_rate"] = _number(self.step.generator_optimizer.learning_rate)
         values["photos_unreadable"] = len(self.samples.bad)
         values["photos_enlarged"] = len(self.samples.enlarged)
-        if self.config.dtype_policy == "mixed_float16":
-            values["loss_scale/generator"] = float(self.step.generator_optimizer.dynamic_scale)
-        self._run_log.scalars(iteration, values)
         shares = np.concatenate([np.ravel(share) for _, local in interval for share in local])
-        self._run_log.histogram(iteration, "hole_share_of_each_mask", shares)
+        self.folder.write(iteration, values, histograms={"hole_share_of_each_mask": shares})
 
     def picture_grid(self):
         """Four pictures with their holes, of `val_data` if given, see `summaries.picture_grid`."""
         images, holes = self._validation.first
-        coarse, refined, attention = self.step.generator([images * (1 - holes), holes])
+        coarse, refined, attention = self.step.generate(images * (1 - holes), holes)
         return summaries.picture_grid(images, holes, coarse, refined, attention)
 
 
-def _next(elements):
-    try:
-        return next(elements)
-    except tf.errors.OpError as error:
-        # The pipeline's error quotes ours in one of many lines.
-        marker = "ImageError: "
-        quoted = [line for line in error.message.splitlines() if marker in line]
-        raise ValueError(quoted[0].split(marker, 1)[1] if quoted else error.message) from error
+def _number(variable):
+    """The value of a scalar variable, mirrored or not."""
+    return float(tf.convert_to_tensor(variable))
+
+
+def _finite_mean(values):
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan

@@ -104,6 +104,9 @@ def check_same_run(path, config):
         path: the run's `config.json`.
         config: a `TrainingConfig`.
 
+    Returns:
+        The earlier settings, a dict.
+
     Raises:
         ValueError: if the file is missing or damaged, or holds another value of a setting that has
             to stay.
@@ -120,6 +123,7 @@ def check_same_run(path, config):
                 f"{path.parent}: holds a run with {name}={before}, not {value}; "
                 "choose another workdir, or the same value"
             )
+    return earlier
 
 
 def loss_recipe(config):
@@ -228,6 +232,8 @@ def initialise(step, source):
         weights.load_weights(step.generator)
         return
     path = pathlib.Path(source)
+    if path.name == "checkpoints" and (path.parent / "generator.weights.h5").exists():
+        path = path.parent
     if _is_checkpoint(path):
         variables = convert.read_checkpoint(path)
         convert.load_variables(step.generator, variables)

@@ -15,7 +15,7 @@ def kernel_initializer(name):
 
     Args:
         name: "truncated_normal", sigma 0.05 as in the original, whose first coarse outputs are
-            about 1e-9; or "variance_preserving", scaled by fan-in so that a gated ELU layer keeps
+            about 1e-10; or "variance_preserving", scaled by fan-in so that a gated ELU layer keeps
             the variance of its input, which learns from the first step.
 
     Returns:
@@ -104,11 +104,11 @@ class TrainingStep(tf.Module):
         """
         history = []
         for i in range(images.shape[0] - 1):
-            history.append(self.critic_step(*_networks_range(images[i], masks[i]), epsilon[i]))
+            history.append(self.critic_step(*network_range(images[i], masks[i]), epsilon[i]))
         metrics = {}
         if history:
             metrics = {k: tf.add_n([m[k] for m in history]) / len(history) for k in history[0]}
-        return {**metrics, **self.generator_step(*_networks_range(images[-1], masks[-1]))}
+        return {**metrics, **self.generator_step(*network_range(images[-1], masks[-1]))}
 
     def critic_step(self, images, masks, epsilon):
         """One update of the critic (equation 9, or the hinge loss)."""
@@ -125,7 +125,8 @@ class TrainingStep(tf.Module):
     def critic_gradients(self, images, masks, epsilon):
         """(Gradients of the critic's variables, times the loss scale; dict of scalars.)"""
         critic, recipe = self.discriminator, self.recipe
-        inpainted = losses.composite(self._generate(images, masks)[1], images, masks)
+        _, refined, _ = self.generate(images * (1 - masks), masks)
+        inpainted = losses.composite(refined, images, masks)
         with tf.GradientTape() as tape:
             if recipe.hinge:
                 scores = critic(tf.concat([images, inpainted], axis=0), training=True)
@@ -146,7 +147,7 @@ class TrainingStep(tf.Module):
     def generator_gradients(self, images, masks):
         """(Gradients of the trained network's variables, times the loss scale; dict of scalars.)"""
         with tf.GradientTape() as tape:
-            coarse, refined = self._generate(images, masks)
+            coarse, refined, _ = self.generate(images * (1 - masks), masks)
             terms = self._generator_terms(images, masks, coarse, refined)
             loss = tf.add_n([weight * value for weight, value in terms.values()])
             scaled = self.generator_optimizer.scale_loss(loss)
@@ -194,15 +195,26 @@ class TrainingStep(tf.Module):
             if optimizer is not None:
                 optimizer.learning_rate = learning_rate
 
-    def _generate(self, images, masks):
-        """Coarse and refined pictures, the same one while only the coarse network is trained."""
-        masked = images * (1 - masks)
+    def loss_scales(self):
+        """Dict from network to the variable its loss is scaled by; empty without float16."""
+        optimizers = {"generator": self.generator_optimizer, "critic": self.discriminator_optimizer}
+        return {
+            name: optimizer.dynamic_scale
+            for name, optimizer in optimizers.items()
+            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        }
+
+    def generate(self, masked, masks):
+        """What is trained: `Generator`'s results, float32.
+
+        While only the coarse network is trained, its picture stands for the refined one too, and
+        the attention is zero.
+        """
         if self.trained_network is self.generator:
-            coarse, refined, _ = self.generator([masked, masks])
-            return coarse, refined
-        coarse = self.trained_network(tf.concat([masked, masks], axis=-1))
-        coarse = tf.cast(coarse, images.dtype)
-        return coarse, coarse
+            return self.generator([masked, masks])
+        coarse = tf.cast(self.trained_network(tf.concat([masked, masks], axis=-1)), tf.float32)
+        rows, columns = masked.shape[1] // 16, masked.shape[2] // 16
+        return coarse, coarse, tf.zeros([masked.shape[0], rows, columns, rows * columns])
 
     def _over_parts(self, compute, *tensors):
         """The mean of a gradient function over the parts of a batch, one after the other."""
@@ -234,8 +246,8 @@ class TrainingStep(tf.Module):
         return norm
 
 
-def _networks_range(images, masks):
-    """uint8 pictures to [-1, 1] and masks to 0 and 1, float32."""
+def network_range(images, masks):
+    """What the networks take: uint8 pictures as float32 in [-1, 1], uint8 masks as float32."""
     return tf.cast(images, tf.float32) / 127.5 - 1, tf.cast(masks, tf.float32)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from hifill import losses
+from hifill.training_step import network_range
 
 
 class Validation:
@@ -28,7 +29,7 @@ class Validation:
 
         Args:
             generate: function of masked images [B, S, S, 3] in [-1, 1] with holes at 0 and masks
-                [B, S, S, 1], which returns (coarse, refined, ...).
+                [B, S, S, 1], which returns (coarse, refined, ...), as `TrainingStep.generate`.
 
         Returns:
             Dict of floats, means over photos: `hole_l1_grey_levels` and
@@ -56,5 +57,4 @@ class Validation:
 
 
 def _network_inputs(samples):
-    images, masks = (np.stack(part) for part in zip(*samples, strict=True))
-    return tf.constant(images, tf.float32) / 127.5 - 1, tf.constant(masks, tf.float32)
+    return network_range(*(np.stack(part) for part in zip(*samples, strict=True)))

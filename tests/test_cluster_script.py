@@ -12,6 +12,7 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "cluster" / "tra
 # Runs the command once per machine, as srun does, and exits with the highest code.
 SRUN = """#!/bin/bash
 code=0
+while [[ $1 = --* ]]; do echo "option $1" >> "$CALLS"; shift; done
 for task in 0 1; do
     SLURM_PROCID=$task "$@" || { last=$?; code=$((last > code ? last : code)); }
 done
@@ -38,6 +39,7 @@ def test_every_machine_gets_its_place(tmp_path, code):
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "SLURM_JOB_NODELIST": "node[07,12]",
         "SLURM_JOB_ID": "42",
+        "SLURM_CPUS_PER_TASK": "32",
         "CALLS": str(tmp_path / "calls"),
         "CODE": str(code),
     }
@@ -46,6 +48,7 @@ def test_every_machine_gets_its_place(tmp_path, code):
     )
     assert result.returncode == code
     calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[1:3] == ["option --cpus-per-task=32", "option --kill-on-bad-exit=0"]
     workers = {"worker": ["node07:29500", "node12:29500"]}
     found = [json.loads(line) for line in calls if line.startswith("{")]
     assert found == [

@@ -32,6 +32,9 @@ class FixedPhotos:
     def __len__(self):
         return len(self.images)
 
+    def name(self, index):
+        return f"photo {index}"
+
     def read(self, index):
         self.taken.append(index)
         if self.images[index] is None:
@@ -150,6 +153,22 @@ def test_small_photos_are_enlarged_with_their_aspect_kept_and_counted():
     smooth = [crop for crop in drawn if np.abs(np.diff(crop[..., 0].astype(int), axis=0)).max() < 3]
     assert len(smooth) == 10
     assert all(abs(np.ptp(crop[0, :, 0].astype(int)) - 255 * 63 / 199) < 8 for crop in smooth)
+
+
+def test_the_first_enlarged_photo_is_named(caplog):
+    photos = FixedPhotos([noise(20, 50), noise(30, 40)])
+    samples = data.Samples(photos, STROKES, 64)
+    for number in range(4):
+        samples.sample(number)
+    assert len(caplog.records) == 1
+    assert "50 x 20 pixels" in caplog.text or "40 x 30 pixels" in caplog.text
+
+
+def test_long_strips_do_not_fill_the_memory():
+    # Enlarged as a whole, it would take 64 x 1,920,000 pixels.
+    crops_of_strip = crops(noise(1, 30_000))
+    assert all(crop.shape == (64, 64, 3) for crop in crops_of_strip)
+    assert len({crop.tobytes() for crop in crops_of_strip}) > 20
 
 
 def test_without_augmentation_the_middle_is_taken():

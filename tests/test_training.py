@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import tensorflow as tf
 from absl import flags
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hifill import Generator, losses, training, weights
+from hifill import Generator, losses, summaries, training, weights
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
@@ -84,9 +85,9 @@ def finished(photos, tmp_path_factory):
 def test_the_latest_weights_of_both_networks_are_left(finished):
     trainer, _ = finished
     loaded = Generator()
-    weights.load_weights(loaded, trainer.workdir)
+    weights.load_weights(loaded, trainer.folder.path)
     assert same_values(loaded, trainer.step.generator)
-    with h5py.File(trainer.workdir / "discriminator.weights.h5") as file:
+    with h5py.File(trainer.folder.path / "discriminator.weights.h5") as file:
         kernel = file["discriminator/conv1/vars/0"][...]
     np.testing.assert_array_equal(kernel, trainer.step.discriminator.conv1.kernel)
     assert [pathlib.Path(path).name for path in trainer.checkpoints.paths()] == ["ckpt-2", "ckpt-3"]
@@ -94,7 +95,7 @@ def test_the_latest_weights_of_both_networks_are_left(finished):
 
 def test_curves_pictures_flags_and_hole_shares_are_left(finished):
     trainer, _ = finished
-    events = EventAccumulator(str(trainer.workdir / "summaries"))
+    events = EventAccumulator(str(trainer.folder.path / "summaries"))
     events.Reload()
     tags = events.Tags()
     assert set(tags["scalars"]) >= {
@@ -122,7 +123,7 @@ def test_curves_pictures_flags_and_hole_shares_are_left(finished):
 
 def test_json_lines_hold_the_same_numbers(finished):
     trainer, history = finished
-    lines = [json.loads(line) for line in (trainer.workdir / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (trainer.folder.path / "metrics.jsonl").open()]
     summary = next(line for line in lines if "loss/hole" in line)
     assert summary["iteration"] == 2
     mean = np.mean([metrics["loss/hole"] for _, metrics in history[:2]])
@@ -136,17 +137,17 @@ def test_the_best_weights_on_held_out_photos_are_kept(finished):
     errors = [metrics["validation/hole_l1_grey_levels"] for _, metrics in history]
     assert float(trainer.best) == pytest.approx(min(errors))
     best = Generator()
-    weights.load_weights(best, trainer.workdir / "best.weights.h5")
+    weights.load_weights(best, trainer.folder.path / "best.weights.h5")
     measured = trainer._validation.measure(lambda masked, holes: best([masked, holes]))
     assert measured["hole_l1_grey_levels"] == pytest.approx(min(errors), rel=1e-4)
     # A worse one must not replace it.
-    written = (trainer.workdir / "best.weights.h5").read_bytes()
+    written = (trainer.folder.path / "best.weights.h5").read_bytes()
     bias = trainer.step.generator.refine_network.re_de_toRGB__256.bias
     kept = bias.numpy()
     bias.assign(kept + 5)
     assert trainer.validate()["validation/hole_l1_grey_levels"] > min(errors)
     bias.assign(kept)
-    assert (trainer.workdir / "best.weights.h5").read_bytes() == written
+    assert (trainer.folder.path / "best.weights.h5").read_bytes() == written
 
 
 def test_validation_measures_the_hole_in_grey_levels(finished):
@@ -215,7 +216,88 @@ def test_another_setting_in_the_same_folder_is_refused(coarse):
         training.Trainer(coarse)
 
 
+def test_weights_without_checkpoints_are_not_overwritten(coarse):
+    run(coarse)
+    folder = pathlib.Path(coarse.workdir)
+    shutil.rmtree(folder / "checkpoints")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(ValueError, match="no checkpoint to continue it from"):
+        training.Trainer(dataclasses.replace(coarse, seed=1))
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_two_processes_cannot_train_in_one_folder(coarse):
+    first, second = training.Trainer(coarse), training.Trainer(coarse)
+    progress = first.train()
+    next(progress)
+    with pytest.raises(ValueError, match="another process trains here"):
+        next(second.train())
+    assert [iteration for iteration, _ in progress] == [2]
+    run(dataclasses.replace(coarse, iterations=3))
+
+
+def test_the_best_is_looked_for_anew_on_other_photos(coarse, photos, caplog):
+    caplog.set_level("INFO")
+    config = dataclasses.replace(coarse, val_data=str(photos), validation_photos=2)
+    trainer, _ = run(dataclasses.replace(config, validate_every=2))
+    best = float(trainer.best)
+    assert best < 255
+    assert float(training.Trainer(config).best) == best
+    assert "looked for anew" not in caplog.text
+    assert float(training.Trainer(dataclasses.replace(config, validation_photos=1)).best) == np.inf
+    assert "looked for anew" in caplog.text
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_validation_in_mixed_precision(coarse, photos, policy):
+    config = dataclasses.replace(
+        coarse, dtype_policy=policy, val_data=str(photos), validate_every=2, summary_every=1
+    )
+    trainer, history = run(config)
+    assert 0 < history[-1][1]["validation/hole_l1_grey_levels"] < 255
+    lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
+    assert ("loss_scale/generator" in json.loads(lines[0])) == (policy == "mixed_float16")
+    grid = trainer.picture_grid()
+    np.testing.assert_array_equal(grid[:, 128:192], grid[:, 192:256])  # there is no refined one
+
+
+def test_summaries_of_mirrored_variables(coarse):
+    _, history = run(dataclasses.replace(coarse, strategy="mirrored", summary_every=1))
+    assert [iteration for iteration, _ in history] == [1, 2]
+    lines = (pathlib.Path(coarse.workdir) / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["learning_rate"] == pytest.approx(1e-3)
+
+
 # How it stops
+
+
+def test_float16_gradients_that_are_never_finite_stop_the_run(coarse):
+    trainer = training.Trainer(
+        dataclasses.replace(coarse, dtype_policy="mixed_float16", iterations=100)
+    )
+    optimizer = trainer.step.generator_optimizer
+    optimizer.dynamic_scale.assign(2.0)
+    compute = trainer.step._generator_gradients
+
+    def overflowing(*tensors):
+        gradients, metrics = compute(*tensors)
+        return [gradient * np.inf for gradient in gradients], metrics
+
+    trainer.step._generator_gradients = overflowing
+    with pytest.raises(FloatingPointError, match="loss_scale/generator fell below 1"):
+        list(trainer.train())
+    assert int(trainer.iteration) == 2
+
+
+def test_a_summary_that_cannot_be_written_saves_and_stops(coarse, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(summaries.RunLog, "scalars", full)
+    trainer = training.Trainer(dataclasses.replace(coarse, iterations=9, summary_every=3))
+    with pytest.raises(ValueError, match=r"run: cannot be written \(No space left on device\)"):
+        list(trainer.train())
+    assert trainer.checkpoints.latest.endswith("ckpt-3")
 
 
 def test_stops_at_losses_that_are_not_finite(coarse):
@@ -390,6 +472,7 @@ def test_flag_files_set_what_their_heads_say(monkeypatch, name):
         line.startswith("#") for line in head.splitlines()
     )
     if name == "quick":
+        assert (values.image_size, values.iterations, values.critic_steps) == (128, 600, 1)
         return
     recipe = losses.RECIPES[values.recipe]
     released = name == "places2_released"

@@ -1,11 +1,13 @@
 """Weight files: ours and Keras' are the same, and a file that does not fit changes nothing."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
 
 import hifill
-from hifill.weights import SHIPPED, load_weights, save_weights
+from hifill.weights import SHIPPED, load_generator, load_weights, save_weights
 
 
 def _assert_same_weights(generator, expected, **tolerance):
@@ -155,3 +157,15 @@ def test_shipped_weights_are_loaded_by_default(picture, hole):
     mask = hole(64, 64)
     for result in generator([picture(1, 64, 64) * (1 - mask), mask]):
         assert np.all(np.isfinite(result))
+
+
+def test_the_best_weights_of_a_run_know_its_architecture(tmp_path):
+    generator = hifill.Generator("paper", refine_gate="full")
+    save_weights(generator, tmp_path / "best.weights.h5")
+    config = {"architecture": "paper", "refine_gate": "full", "coarse_gate": "single_channel"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = load_generator(str(tmp_path / "best.weights.h5"))
+    assert (loaded.architecture, loaded.refine_gate) == ("paper", "full")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="does not fit"):
+        load_generator(tmp_path / "best.weights.h5")

@@ -54,7 +54,7 @@ def load_weights(model, path=None):
 
 
 def load_generator(path=None):
-    """A generator with weights; of a training run's folder also with the run's architecture.
+    """A generator with weights; those in a training run's folder with the run's architecture.
 
     Args:
         path: as for `load_weights`.
@@ -68,10 +68,13 @@ def load_generator(path=None):
     from hifill.generator import Generator
 
     settings = {}
-    config = pathlib.Path(path) / "config.json" if path else None
-    if config and config.exists():
-        saved = json.loads(config.read_text())
-        settings = {name: saved[name] for name in ("architecture", "coarse_gate", "refine_gate")}
+    if path is not None:
+        path = pathlib.Path(path)
+        config = (path if path.is_dir() else path.parent) / "config.json"
+        with contextlib.suppress(OSError, ValueError):
+            saved = json.loads(config.read_text())
+            names = ("architecture", "coarse_gate", "refine_gate")
+            settings = {name: saved[name] for name in names if name in saved}
     generator = Generator(**settings)
     load_weights(generator, path)
     return generator
