@@ -64,7 +64,7 @@ class Trainer:
             samples_per_mask=config.batch_size if config.one_mask_per_batch else 1,
             max_bad_fraction=config.max_bad_fraction,
         )
-        with self.strategy.scope():
+        with distribution.one_line_errors(0), self.strategy.scope():
             self.step = build_step(config, self.strategy.num_replicas_in_sync)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.samples_used = tf.Variable(0, dtype=tf.int64, trainable=False)

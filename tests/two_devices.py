@@ -1,8 +1,8 @@
 """python tests/two_devices.py CONFIG RESULT: one iteration on two logical CPU devices.
 
 CONFIG: JSON, a `TrainingConfig` of a new run with the strategy "mirrored". RESULT: an .npz file for
-the pictures, masks and epsilon that each replica got. A script of its own, since devices can be
-split at the start of a process alone.
+the pictures, masks and epsilon that each replica got, and its scalars. A script of its own, since
+devices can be split at the start of a process alone.
 """
 
 import json
@@ -24,8 +24,10 @@ assert strategy.num_replicas_in_sync == 2
 steps = config.critic_steps + 1
 element = next(distribution.iterator(strategy, trainer.samples, config.batch_size, steps, 0))
 shares = [strategy.experimental_local_results(tensor) for tensor in element]
-np.savez(sys.argv[2], **dict(zip(("images", "masks", "epsilon"), shares, strict=True)))
 # Not compiled, which would take ten times as long.
-strategy.run(trainer.step.iteration, args=element)
+metrics = strategy.run(trainer.step.iteration, args=element)
+metrics = {name: strategy.experimental_local_results(value) for name, value in metrics.items()}
+shares = dict(zip(("images", "masks", "epsilon"), shares, strict=True))
+np.savez(sys.argv[2], **shares, **metrics)
 trainer.iteration.assign_add(1)
 trainer.save()
