@@ -52,10 +52,8 @@ class Trainer:
         self.strategy = distribution.make_strategy(config.strategy)
         self.is_chief = distribution.is_chief(self.strategy)
         keras.utils.set_random_seed(config.seed)
-        photos = open_photos(config.train_data)
-        _log.info("%s: %d photos", config.train_data, len(photos))
         self.samples = Samples(
-            photos,
+            open_photos(config.train_data),
             build_masks(config),
             config.image_size,
             seed=config.seed,
@@ -88,6 +86,7 @@ class Trainer:
             if config.init_from:
                 initialise(self.step, config.init_from)
         distribution.check_in_step(self.strategy, self.iteration)
+        _log.info("%s: %d photos", config.train_data, len(self.samples.photos))
         self._validation = self._make_validation() if self.is_chief else None
         self._iterate = self._compiled_iteration()
         self._generate = tf.function(
