@@ -33,6 +33,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "docs": ["matplotlib>=3.8"],
         "dev": ["pytest>=8.0", "pytest-xdist>=3.6.1", "hypothesis>=6.100", "ruff>=0.9"],
     },
     entry_points={

@@ -1,4 +1,4 @@
-"""Draws a run's curves: python benchmarks/plot_curves.py RUN OUT.png  (needs matplotlib)
+"""Draws a run's curves: python benchmarks/plot_curves.py RUN OUT.png  (needs hifill[docs])
 
 From RUN/metrics.jsonl: hole L1, Wasserstein estimate, gradient penalty and gradient norms.
 """

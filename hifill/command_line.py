@@ -39,8 +39,10 @@ def run(main, values, usage):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     program = os.path.basename(sys.argv[0])
     if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
-        print(f"{usage.strip()}\n\nFlags:\n{values.get_help()}")
-        print("  --flagfile: file of flags, one a line; lines that start with # are comments")
+        _print(
+            f"{usage.strip()}\n\nFlags:\n{values.get_help()}\n"
+            "  --flagfile: file of flags, one a line; lines that start with # are comments"
+        )
         sys.exit(0)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(f"{program}: %(message)s"))
@@ -58,3 +60,11 @@ def run(main, values, usage):
         code = 1
         logging.error("%s", " ".join(str(error).split()))
     sys.exit(code)
+
+
+def _print(text):
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # `--help | head` reads no further; Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
