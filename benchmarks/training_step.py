@@ -30,16 +30,16 @@ def one_call(kind, step, critic_steps, xla):
     """(Function of (images, masks, epsilon) that takes a step, how many photos it uses of each)."""
     import tensorflow as tf
 
+    from hifill.training_step import network_range
+
     def compiled(function):
         return tf.function(function, jit_compile=xla, autograph=False)
 
     def critic_step(images, masks, epsilon):
-        images = tf.cast(images, tf.float32) / 127.5 - 1
-        return step.critic_step(images, tf.cast(masks, tf.float32), epsilon)
+        return step.critic_step(*network_range(images, masks), epsilon)
 
     def generator_step(images, masks):
-        images = tf.cast(images, tf.float32) / 127.5 - 1
-        return step.generator_step(images, tf.cast(masks, tf.float32))
+        return step.generator_step(*network_range(images, masks))
 
     critic, generator = compiled(critic_step), compiled(generator_step)
 

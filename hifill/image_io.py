@@ -212,11 +212,8 @@ def read_mask(
     """
     path = Path(path)
     mask = read_photo(path, max_pixels)
-    if mask.alpha is not None and mask.alpha.min() != mask.alpha.max():
-        channel, values = "alpha channel", mask.alpha
-    else:
-        channel, values = "luminance", image_encoding.luminance(mask.pixels)
-    hole = (image_encoding.to_8bit(values) > 127) != invert
+    channel, white = white_of(mask)
+    hole = white != invert
     if not _same_aspect(hole.shape, size):
         turned = _same_aspect(hole.shape[::-1], size)
         raise _error(
@@ -228,6 +225,19 @@ def read_mask(
     hole = _cover_rows(_cover_rows(hole, size[0]).T, size[1]).T
     logger.info("%s: hole from the %s, %.2f %% of the photo", path, channel, 100 * hole.mean())
     return np.ascontiguousarray(hole)
+
+
+def white_of(mask: Photo) -> tuple[str, np.ndarray]:
+    """What is white in a picture of a mask, or opaque if its alpha channel varies.
+
+    Returns:
+      The channel that was taken, and bool [H, W]: its value is above 127 of 255.
+    """
+    if mask.alpha is not None and mask.alpha.min() != mask.alpha.max():
+        channel, values = "alpha channel", mask.alpha
+    else:
+        channel, values = "luminance", image_encoding.luminance(mask.pixels)
+    return channel, image_encoding.to_8bit(values) > 127
 
 
 def list_photos(folder: str | os.PathLike) -> list[Path]:

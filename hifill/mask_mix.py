@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hifill import image_encoding, image_io, masks
+from hifill import image_io, masks
 
 _SLIMMEST_BOX = 3.0  # long side over short side
 _TRIES = 5
@@ -190,12 +190,8 @@ def _unpacked(bits: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _read_hole(path: str | Path) -> np.ndarray:
     """The mask in a file, uint8 [H, W] of 0 and 1, at the file's own size."""
-    photo = image_io.read_photo(path)
-    if photo.alpha is not None and photo.alpha.min() != photo.alpha.max():
-        values = photo.alpha
-    else:
-        values = image_encoding.luminance(photo.pixels)
-    return (image_encoding.to_8bit(values) > 127).astype(np.uint8)
+    _, white = image_io.white_of(image_io.read_photo(path))
+    return white.astype(np.uint8)
 
 
 def _resized(hole: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Weights and pictures made by formulas, so that their results can be written down as figures."""
 
+import dataclasses
 import os
 import pathlib
+import sys
 import zlib
 
 import numpy as np
@@ -30,6 +32,13 @@ def _seeded_array(name, shape):
     if len(shape) == 1:
         return (0.05 * relative * random).astype(np.float32)
     return (GAIN * relative / np.prod(shape[:-1]) ** 0.5 * random).astype(np.float32)
+
+
+def train_command(config):
+    """The command line of train.py for a `TrainingConfig`."""
+    given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    script = pathlib.Path(__file__).resolve().parents[1] / "train.py"
+    return [sys.executable, str(script), *(f"--{name}={value}" for name, value in given.items())]
 
 
 @pytest.fixture(scope="session")

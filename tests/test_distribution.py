@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import train_command
 
 from hifill import distribution
 from hifill.training import Trainer, TrainingConfig
@@ -148,7 +149,7 @@ class Cluster:
             with open(log, "w") as stderr:
                 self.processes.append(
                     subprocess.Popen(
-                        command(dataclasses.replace(config, workdir=workdir)),
+                        train_command(dataclasses.replace(config, workdir=workdir)),
                         env={**ENVIRONMENT, "TF_CONFIG": json.dumps(task)},
                         stderr=stderr,
                     )
@@ -181,15 +182,6 @@ class Cluster:
         assert "Traceback" not in text
         lines = [line for line in text.splitlines() if line.startswith("train.py: ")]
         return sum(words in line for line in lines)
-
-
-def command(config):
-    given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
-    return [
-        sys.executable,
-        str(REPOSITORY / "train.py"),
-        *(f"--{name}={value}" for name, value in given.items()),
-    ]
 
 
 def saved(config):

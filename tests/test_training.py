@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
+from conftest import train_command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hifill import Generator, losses, summaries, training, weights
@@ -335,7 +335,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(coarse):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20));"
         "sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    arguments = command(dataclasses.replace(coarse, iterations=2))
+    arguments = train_command(dataclasses.replace(coarse, iterations=2))
     arguments[1:1] = ["-c", script]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
@@ -349,19 +349,13 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(coarse):
 # The command
 
 
-def command(config):
-    values = dataclasses.asdict(config)
-    arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    return [sys.executable, str(REPOSITORY / "train.py"), *arguments]
-
-
 class Started:
     """train.py in a process of its own, its messages in a file."""
 
     def __init__(self, config, log):
         self.log = log
         with log.open("w") as stderr:
-            self.process = subprocess.Popen(command(config), stderr=stderr)
+            self.process = subprocess.Popen(train_command(config), stderr=stderr)
 
     def wait_for(self, condition, seconds=180):
         deadline = time.monotonic() + seconds
@@ -426,7 +420,7 @@ def test_a_killed_and_a_stopped_run_continue_bit_for_bit(photos, tmp_path):
     ],
 )
 def test_bad_input_is_one_line(coarse, tmp_path, changes, code, message):
-    arguments = command(coarse)
+    arguments = train_command(coarse)
     if "flagfile" in changes:
         flagfile = tmp_path / "typo.cfg"
         flagfile.write_text("# a comment\n--no_such_flag=3\n")
