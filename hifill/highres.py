@@ -4,19 +4,24 @@ The photo is averaged down to the generator's size, filled there, and the missin
 from the photo itself: equation 4, with the attention that the generator returns.
 """
 
+import os
+
 import tensorflow as tf
 
 from hifill.attention import join_cells, split_cells, usable_cells
+from hifill.generator_files import GeneratorFile
 
 _CELL = 16  # low-resolution pixels along one side of an attention cell
 _CHUNK_BYTES = 64 * 2**20  # float32 context held at a time
+_WHITE = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 1}  # the dtypes of photos
 
 
 class HighResolutionInpainter(tf.Module):
     """Fills holes in photos of any size: `inpainted = wrapper(image, mask)`.
 
     Args:
-        generator: a `hifill.Generator`, or anything called like one.
+        generator: a `hifill.Generator`, anything called like one, or the path of a frozen graph
+            (ours, or one with the authors' nodes) or of our SavedModel.
         fidelity: "improved" or "original".
             "improved" resamples nothing: known pixels come back bit for bit, every hole pixel is
             replaced, and nothing of a hole's old content has any influence. The photo is covered
@@ -25,20 +30,26 @@ class HighResolutionInpainter(tf.Module):
             "original" does what the authors' script does: the photo is squashed to a square of
             size * multiple and back, and the hole is pasted with a soft rim.
         multiple: with "original", how many times `size` the square is.
-        size: height and width of the generator's picture, a multiple of 64.
+        size: height and width of the generator's picture, a multiple of 64; None is that of the
+            file, and 512 otherwise.
 
     Raises:
-        ValueError: for an unknown fidelity.
+        ValueError: for an unknown fidelity, or a file that is no generator or of another size.
     """
 
-    def __init__(self, generator, fidelity="improved", multiple=6, size=512):
+    def __init__(self, generator, fidelity="improved", multiple=6, size=None):
         super().__init__()
+        if isinstance(generator, (str, os.PathLike)):
+            generator = GeneratorFile(generator)
+            if size not in (None, generator.size):
+                raise ValueError(f"the generator's pictures have size {generator.size}, not {size}")
+            size = generator.size
         if fidelity not in ("improved", "original"):
             raise ValueError(f"unknown fidelity {fidelity!r}, choose improved or original")
         self.generator = generator
         self.fidelity = fidelity
         self.multiple = multiple
-        self.size = size
+        self.size = size or 512
         self._fill_one, mask_dtype = (
             (self._fill, tf.bool) if fidelity == "improved" else (self._fill_original, tf.float32)
         )
@@ -51,7 +62,7 @@ class HighResolutionInpainter(tf.Module):
                     tf.TensorSpec([None] * (rank - 1) + [1], mask_dtype),
                 ],
             )
-            for dtype in (tf.uint8, tf.uint16)
+            for dtype in _WHITE
             for rank, function in ((3, self._inpaint_one), (4, self._inpaint_batch))
         }
 
@@ -59,7 +70,7 @@ class HighResolutionInpainter(tf.Module):
         """Fills the holes.
 
         Args:
-            image: uint8 (or uint16) [H, W, 3] or [B, H, W, 3], RGB, any H and W.
+            image: uint8, uint16 or float32 (0 to 1) [H, W, 3] or [B, H, W, 3], RGB, any H and W.
             mask: [H, W], [H, W, 1] or [B, H, W, 1]; True, above 127 in uint8 or above 0.5 in
                 float32 is a hole. One mask may serve a batch.
 
@@ -70,8 +81,8 @@ class HighResolutionInpainter(tf.Module):
             ValueError: if shapes or dtypes are none of these.
         """
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
-        if image.dtype not in (tf.uint8, tf.uint16):
-            raise ValueError(f"image has dtype {image.dtype.name}, not uint8 or uint16")
+        if image.dtype not in _WHITE:
+            raise ValueError(f"image has dtype {image.dtype.name}, not uint8, uint16 or float32")
         if image.shape.rank not in (3, 4) or image.shape[-1] != 3:
             raise ValueError(f"image has shape {image.shape}, not [H, W, 3] or [B, H, W, 3]")
         mask = self._checked_mask(mask, image.shape)
@@ -127,7 +138,7 @@ class HighResolutionInpainter(tf.Module):
     @tf.function
     def _fill(self, image, hole):
         grid = self.size // _CELL
-        white = float(image.dtype.max)
+        white = float(_WHITE[image.dtype])
         height, width = tf.shape(image)[0], tf.shape(image)[1]
         # Cells are patch_height x patch_width pixels, at least as many as at low resolution.
         patch_height = tf.maximum(_CELL, -(-height // grid))
@@ -180,12 +191,14 @@ class HighResolutionInpainter(tf.Module):
             context = tf.cast(tf.gather(context, context_cells), tf.float32)
             detail = tf.reshape(tf.matmul(attention, context), [-1, stop - start, patch_width, 3])
             base = tf.einsum("rj,qjpc->qrpc", upsampling[start:stop], difference)
-            chunk = tf.round(tf.clip_by_value(base + detail, 0.0, white))
+            chunk = tf.clip_by_value(base + detail, 0.0, white)
+            if image.dtype.is_integer:
+                chunk = tf.round(chunk)
             chunks = chunks.write(i, tf.transpose(tf.cast(chunk, image.dtype), [1, 0, 2, 3]))
         return chunks.concat()
 
     def _fill_original(self, image, mask):
-        dtype, white = image.dtype, float(image.dtype.max)
+        dtype, white = image.dtype, float(_WHITE[image.dtype])
         shape = tf.shape(image)[:2]
         small_size = [self.size, self.size]
         large_size = [self.size * self.multiple] * 2
@@ -205,7 +218,7 @@ class HighResolutionInpainter(tf.Module):
         residual = tf.matmul(attention, residual)
         residual = join_cells(tf.reshape(residual, [1, grid, grid, patch, patch, 3]))[0]
         result = tf.clip_by_value(tf.image.resize(refined, large_size) + residual, 0.0, white)
-        weight = tf.image.resize(_blurred(small_mask), shape)
+        weight = tf.image.resize(blurred(small_mask), shape)
         result = tf.image.resize(result, shape) * weight + image * (1 - weight)
         return tf.cast(result, dtype)
 
@@ -247,8 +260,9 @@ def _average_known(image, hole):
     vertical, horizontal = _averaging(patch_height), _averaging(patch_width)
 
     def average_row(i):
-        hole_row = tf.cast(hole[i], tf.float32)
-        row = tf.concat([tf.cast(image[i], tf.float32) * (1 - hole_row), hole_row], axis=-1)
+        # Not a product, which would let a NaN through.
+        known = tf.where(hole[i], 0.0, tf.cast(image[i], tf.float32))
+        row = tf.concat([known, tf.cast(hole[i], tf.float32)], axis=-1)
         row = tf.matmul(vertical, tf.reshape(row, [patch_height, -1]))
         row = tf.reshape(row, [_CELL * grid, patch_width, 4])
         row = tf.matmul(tf.tile(horizontal[None], [_CELL * grid, 1, 1]), row)
@@ -299,7 +313,7 @@ def _paste_cells(image, hole, filled, position, height, width):
     return strips.concat()[:height]
 
 
-def _blurred(mask):
+def blurred(mask):
     """A 7x7 Gaussian blur of sigma 1, zero padded: [S, S, 1] -> [S, S, 1]."""
     kernel = tf.exp(-0.5 * tf.square(tf.range(-3.0, 4.0)))
     kernel /= tf.reduce_sum(kernel)

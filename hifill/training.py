@@ -255,7 +255,8 @@ class Trainer:
         with self.folder.opened(int(self.iteration)):
             if measured["hole_l1_grey_levels"] < float(self.best):
                 self.best.assign(measured["hole_l1_grey_levels"])
-                save_weights(self.step.generator, self.folder.path / "best.weights.h5")
+                best = self.folder.path / "best.weights.h5"
+                save_weights(self.step.generator, best, iteration=int(self.iteration))
             self.folder.write(int(self.iteration), values)
         return values
 
@@ -269,7 +270,8 @@ class Trainer:
             self.checkpoints.save(iteration)
             for name, network in networks.items():
                 if network is not None:
-                    save_weights(network, self.folder.path / f"{name}.weights.h5")
+                    path = self.folder.path / f"{name}.weights.h5"
+                    save_weights(network, path, iteration=iteration)
             self._saved = iteration
             self.folder.write(iteration, pictures={"pictures": self.picture_grid()})
 

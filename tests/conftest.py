@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 import hifill
-from hifill import convert
+from hifill import convert, exporting
+from hifill.weights import save_weights
 
 # On a GPU, TensorFloat-32 would round more than the tests allow.
 tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -90,3 +91,16 @@ def hole():
 def generator(seed_weights):
     """The released architecture with seeded weights. Not to be changed by a test."""
     return seed_weights(hifill.Generator())
+
+
+@pytest.fixture(scope="session")
+def export_folder(generator, tmp_path_factory):
+    """What `export.py` writes, at a small size: hifill/1/ and hifill.pb, of `generator`.
+
+    The generator's pictures are 128 pixels wide; photos over 2 megapixels are refused.
+    """
+    folder = tmp_path_factory.mktemp("export")
+    weights = folder / "seeded.weights.h5"
+    save_weights(generator, weights)
+    exporting.export(folder, weights, max_pixels=2_000_000, size=128)
+    return folder

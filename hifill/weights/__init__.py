@@ -1,6 +1,7 @@
 """Weight files: `.weights.h5` in Keras' layout, any float type on disk; and the shipped ones."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 
 SHIPPED = pathlib.Path(__file__).parent / "hifill.weights.h5"
+_ITERATION = "iteration"
 
 
 def load_weights(model, path=None):
@@ -23,9 +25,7 @@ def load_weights(model, path=None):
         ValueError: one line saying which variable does not fit, with both shapes, or that the file
             is missing or no weights file. The network is then unchanged.
     """
-    path = SHIPPED if path is None else pathlib.Path(path)
-    if path.is_dir():
-        path = path / "generator.weights.h5"
+    path = _weights_file(path)
     if not path.exists():
         raise ValueError(f"{path}: no such weights file")
     loaded, missing, misshapen = [], [], []
@@ -80,19 +80,40 @@ def load_generator(path=None):
     return generator
 
 
-def save_weights(model, path, dtype="float32"):
+def training_step(path=None):
+    """How many iterations the weights of a file have seen, None if unknown; as `load_weights`."""
+    path = _weights_file(path)
+    with contextlib.suppress(OSError), h5py.File(path, "r") as file:
+        if _ITERATION in file.attrs:
+            return int(file.attrs[_ITERATION])
+    return None
+
+
+def fingerprint(model):
+    """SHA-256 of a network's weights, names and float32 values: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, _, variable in sorted(_entries(model), key=lambda entry: entry[0]):
+        digest.update(name.encode())
+        digest.update(np.asarray(variable.value).astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(model, path, dtype="float32", iteration=None):
     """Writes a network's weights; `Generator.load_weights` reads a generator's too.
 
     Args:
         model: a `Generator` or a `Discriminator`.
         path: the file, replaced at once when the new one is complete.
         dtype: "float32" or "float16" on disk.
+        iteration: of the training that they come from, written along; None if unknown.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(temporary, "w") as file:
+            if iteration is not None:
+                file.attrs[_ITERATION] = iteration
             for name, _, variable in _entries(model):
                 file[name] = np.asarray(variable.value).astype(dtype)
         os.replace(temporary, path)
@@ -101,6 +122,11 @@ def save_weights(model, path, dtype="float32"):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _weights_file(path):
+    path = SHIPPED if path is None else pathlib.Path(path)
+    return path / "generator.weights.h5" if path.is_dir() else path
 
 
 def _entries(model):

@@ -1,0 +1,144 @@
+"""Trained weights to files that need none of our Python: `export.py` does it from a shell."""
+
+import contextlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+
+import tensorflow as tf
+
+import hifill
+from hifill.image_io import MAX_PIXELS, ImageError, replace_file
+from hifill.saved_model import ServedInpainter
+from hifill.weights import fingerprint, load_generator, training_step
+
+MODEL = "hifill"  # the folder of the versions, and the name that servers know
+METADATA = "hifill.json"
+FORMATS = ("saved_model", "frozen_graph", "litert", "onnx")
+
+
+def export(
+    output,
+    weights=None,
+    version=None,
+    formats=FORMATS[:2],
+    max_pixels=MAX_PIXELS,
+    frozen_dtype="float32",
+    warm_up=(),
+    size=512,
+):
+    """Writes a generator in several formats.
+
+    - saved_model: `<output>/hifill/<version>/`, see `ServedInpainter`. It appears there complete.
+    - frozen_graph: `<output>/hifill.pb`, see `frozen_graph.frozen_graph`.
+    - litert: `<output>/hifill_float32.tflite`, `_float16`, `_int8`, see `litert_model`.
+    - onnx: `<output>/hifill.onnx`, see `onnx_model`.
+
+    Args:
+        output: folder, made if it is missing.
+        weights: a `.weights.h5` file, a training run's folder, or None for the shipped weights.
+        version: a positive int; None for the next one.
+        formats: which of `FORMATS`.
+        max_pixels: the SavedModel refuses larger photos, height x width.
+        frozen_dtype: "float32" or "float16", of the weights in the frozen graph.
+        warm_up: sides of square photos that TensorFlow Serving fills once when it loads the
+            SavedModel, see `warm_up.warm_up_requests`.
+        size: height and width of the generator's picture, a multiple of 64.
+
+    Returns:
+        List of the paths that were written.
+
+    Raises:
+        ValueError: if the weights are missing or do not fit, the version exists, a package is
+            missing for a format, or something cannot be written. Nothing is written by halves.
+    """
+    output = pathlib.Path(output)
+    versions = output / MODEL
+    if version is None:
+        version = 1 + max(_existing_versions(versions), default=0)
+    if "saved_model" in formats and (versions / str(version)).exists():
+        raise ValueError(
+            f"{versions / str(version)}: exists; choose another --version or leave it out"
+        )
+    generator = load_generator(weights)
+    files = {}
+    if "frozen_graph" in formats:
+        from hifill.frozen_graph import frozen_graph
+
+        files["hifill.pb"] = frozen_graph(generator, size, frozen_dtype).SerializeToString()
+    if "litert" in formats:
+        from hifill.litert_model import litert_model
+
+        for dtype in ("float32", "float16", "int8"):
+            files[f"hifill_{dtype}.tflite"] = litert_model(generator, size, dtype)
+    if "onnx" in formats:
+        from hifill.onnx_model import onnx_model
+
+        files["hifill.onnx"] = onnx_model(generator, size)
+    written = [output / name for name in files]
+    with contextlib.ExitStack() as stack:
+        if "saved_model" in formats:
+            metadata = {
+                "name": MODEL,
+                "version": version,
+                "hifill": hifill.__version__,
+                "tensorflow": tf.__version__,
+                "weights_sha256": fingerprint(generator),
+                "training_step": training_step(weights),
+                "architecture": generator.architecture,
+                "coarse_gate": generator.coarse_gate,
+                "refine_gate": generator.refine_gate,
+                "size": size,
+                "max_pixels": max_pixels,
+                "encoded_inputs": ["JPEG", "PNG"],
+            }
+            folder = stack.enter_context(_appearing(versions / str(version)))
+            _save(folder, generator, metadata, warm_up)
+            written.insert(0, versions / str(version))
+        for name, content in files.items():
+            replace_file(output / name, content)
+    return written
+
+
+def _existing_versions(folder):
+    if not folder.is_dir():
+        return []
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+
+
+@contextlib.contextmanager
+def _appearing(path):
+    """Gives a temporary folder beside `path`, and its name to it when all went well."""
+    # Servers look for folders with numbers as names.
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in filter(pathlib.Path.is_file, temporary.rglob("*")):
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
+        temporary.rename(path)
+    except (OSError, tf.errors.OpError) as error:
+        if isinstance(error, ImageError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ValueError(
+            f"{path}: cannot be written ({reason}); choose another --output"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save(folder, generator, metadata, warm_up):
+    asset = folder / METADATA
+    asset.write_text(json.dumps(metadata, indent=1) + "\n")
+    module = ServedInpainter(generator, asset, metadata["max_pixels"], metadata["size"])
+    tf.saved_model.save(module, str(folder), signatures=module.named_signatures())
+    asset.unlink()  # it has been copied into assets/
+    if warm_up:
+        from hifill.warm_up import warm_up_requests
+
+        requests = folder / "assets.extra" / "tf_serving_warmup_requests"
+        replace_file(requests, warm_up_requests(warm_up))

@@ -1,0 +1,100 @@
+"""Generators that come as files of TensorFlow's own: frozen graphs and SavedModels."""
+
+import pathlib
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+_NODES = ("img:0", "mask:0", "inpainted:0", "attention:0")
+
+
+class GeneratorFile:
+    """A generator read from a file, called like a `hifill.Generator` with one picture.
+
+    `_, refined, attention = generator([masked_image, mask])`, shapes and ranges as for
+    `hifill.Generator`, the batch 1.
+
+    Args:
+        path: a frozen graph (`.pb`) with the nodes of `frozen_graph.frozen_graph`, ours or the
+            authors'; or a SavedModel's folder, or the folder of its versions (the latest is
+            taken), with our signature `generator`.
+
+    Attributes:
+        size: height and width of the picture.
+
+    Raises:
+        ValueError: one line, if the file is missing or none of these.
+    """
+
+    def __init__(self, path):
+        path = pathlib.Path(path)
+        self._call, self.size = _read_saved_model(path) if path.is_dir() else _read_frozen(path)
+
+    def __call__(self, inputs):
+        return self._call(*inputs)
+
+
+def is_generator_file(path):
+    """Whether `GeneratorFile` is for a path, rather than `hifill.weights`."""
+    path = pathlib.Path(path)
+    return path.suffix == ".pb" or _saved_model_folder(path) is not None
+
+
+def _read_frozen(path):
+    definition = tf.compat.v1.GraphDef()
+    try:
+        definition.ParseFromString(path.read_bytes())
+        function = tf.compat.v1.wrap_function(
+            lambda: tf.import_graph_def(definition, name=""), signature=[]
+        )
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except (DecodeError, ValueError) as error:
+        raise ValueError(f"{path}: not a frozen graph, or truncated") from error
+    missing = [name for name in _NODES if name[:-2] not in {n.name for n in definition.node}]
+    if missing:
+        raise ValueError(f"{path}: a graph without {', '.join(missing)}; is it HiFill's?")
+    image, mask, inpainted, attention = map(function.graph.get_tensor_by_name, _NODES)
+    graph = function.prune([image, mask], [inpainted, attention])
+
+    def call(masked_image, masks):
+        inpainted, attention = graph((masked_image[..., ::-1] + 1) * 127.5, masks)
+        return None, inpainted[..., ::-1] / 127.5 - 1, attention
+
+    return call, image.shape[1]
+
+
+def _saved_model_folder(path):
+    """The folder of a SavedModel, or the latest of a folder of versions, or None."""
+    versions = [path / name for name in _numbers(path)]
+    for folder in [path, *versions[-1:]]:
+        if (folder / "saved_model.pb").exists():
+            return folder
+    return None
+
+
+def _numbers(path):
+    if not path.is_dir():
+        return []
+    return sorted((p.name for p in path.iterdir() if p.name.isdecimal()), key=int)
+
+
+def _read_saved_model(path):
+    folder = _saved_model_folder(path)
+    if folder is None:
+        raise ValueError(f"{path}: no SavedModel in it")
+    try:
+        model = tf.saved_model.load(str(folder))
+        signature = model.signatures["generator"]
+    except (OSError, tf.errors.OpError, ValueError) as error:
+        raise ValueError(f"{folder}: not a SavedModel, or damaged") from error
+    except KeyError as error:
+        raise ValueError(f"{folder}: has no signature named generator; is it HiFill's?") from error
+
+    def call(masked_image, masks):
+        results = signature(image=masked_image, mask=masks)
+        return results["coarse"], results["refined"], results["attention"]
+
+    # The signature's variables live as long as the model that it came from.
+    call.model = model
+    return call, signature.structured_input_signature[1]["image"].shape[1]

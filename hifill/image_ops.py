@@ -1,0 +1,222 @@
+"""Encoded photos and masks to pixels, with TensorFlow's own operations: for use inside a graph.
+
+What `image_io` does for files, as far as a graph can: JPEG and PNG. Both give the same pixels.
+"""
+
+import tensorflow as tf
+
+_ADVICE = "send JPEG or PNG"
+# The first bytes of pictures that are refused by name.
+_OTHER_FORMATS = {
+    "a GIF": b"GIF8",
+    "a BMP": b"BM",
+    "a WebP": b"RIFF",
+    "a TIFF": b"II*\x00",
+    "a big-endian TIFF": b"MM\x00*",
+}
+_HEAD = 2**17  # EXIF is at most 64 KiB, and stands before everything else of that size
+
+
+def check(condition, *message):
+    """An InvalidArgument error with this message unless `condition`: -> an op to depend on.
+
+    Args:
+        condition: scalar bool.
+        message: strings and scalars, joined without a space.
+    """
+    parts = [tf.convert_to_tensor(part) for part in message]
+    parts = [part if part.dtype == tf.string else tf.as_string(part) for part in parts]
+    return tf.debugging.Assert(condition, [tf.strings.join(parts)])
+
+
+def read_header(content, name, max_pixels):
+    """Looks at an encoded picture before anything is decoded, and refuses what cannot be.
+
+    Args:
+        content: scalar string, what the file holds.
+        name: scalar string, what messages call it.
+        max_pixels: height x width above this is refused.
+
+    Returns:
+        Dict of scalars: `content`, which now depends on the checks; `is_jpeg`, bool; `height` and
+        `width` of the upright picture, `channels` (1 to 4), `orientation` (EXIF's, 1 to 8) and
+        `bits` a sample (1 to 16), int32.
+
+    Raises:
+        InvalidArgumentError: when it runs; the picture is no JPEG or PNG, has no pixels or too
+            many.
+    """
+    is_jpeg = _starts_with(content, b"\xff\xd8\xff")
+    is_png = _starts_with(content, b"\x89PNG\r\n\x1a\n")
+    kind = tf.constant("no JPEG or PNG")
+    for other, magic in _OTHER_FORMATS.items():
+        kind = tf.where(_starts_with(content, magic), other, kind)
+    kind = tf.where(tf.strings.length(content) == 0, "empty", kind)
+    with tf.control_dependencies([check(is_jpeg | is_png, name, " is ", kind, "; ", _ADVICE)]):
+        content = tf.identity(content)
+    head = tf.strings.substr(content, 0, _HEAD)
+    height, width, channels, bits, orientation = tf.cond(
+        is_jpeg, lambda: _jpeg_header(content, head, name), lambda: _png_header(head)
+    )
+    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
+    size = [name, " of ", width, " x ", height, " pixels "]
+    checks = [
+        check((height > 0) & (width > 0), *size, "is empty or damaged"),
+        check(pixels <= max_pixels, *size, "is over the limit of ", max_pixels, "; shrink it"),
+    ]
+    with tf.control_dependencies(checks):
+        content = tf.identity(content)
+    return {
+        "content": content,
+        "is_jpeg": is_jpeg,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "bits": bits,
+        "orientation": orientation,
+    }
+
+
+def decode_pixels(header, channels, dtype):
+    """Decodes a picture, upright.
+
+    Args:
+        header: from `read_header`.
+        channels: 1, 3 or 4. JPEG has at most 3; a fourth is then opaque.
+        dtype: tf.uint8 or tf.uint16; JPEG is for uint8 only.
+
+    Returns:
+        [H, W, channels] of that dtype.
+
+    Raises:
+        InvalidArgumentError: when it runs, if the picture is truncated or damaged.
+    """
+
+    def from_png():
+        return tf.io.decode_png(header["content"], channels, dtype)
+
+    if dtype == tf.uint16:
+        return from_png()
+
+    def from_jpeg():
+        # The transform that other decoders use; TensorFlow's default is another, less exact one.
+        image = tf.io.decode_jpeg(
+            header["content"], min(channels, 3), dct_method="INTEGER_ACCURATE"
+        )
+        if channels == 4:
+            image = tf.concat([image, tf.ones_like(image[..., :1]) * 255], axis=-1)
+        return _upright(image, header["orientation"])
+
+    return tf.cond(header["is_jpeg"], from_jpeg, from_png)
+
+
+def decode_hole(header):
+    """Decodes a mask: bool [H, W, 1], True where it is white, or opaque if its alpha varies.
+
+    Args:
+        header: from `read_header`.
+
+    Raises:
+        InvalidArgumentError: when it runs, if the picture is truncated or damaged.
+    """
+    return tf.cond(
+        header["bits"] == 16,
+        lambda: _white(decode_pixels(header, 4, tf.uint16)),
+        lambda: tf.cond(
+            header["channels"] == 1,
+            lambda: decode_pixels(header, 1, tf.uint8) > 127,
+            lambda: _white(decode_pixels(header, 4, tf.uint8)),
+        ),
+    )
+
+
+def _white(rgba):
+    """`image_io.white_of`: luminance (BT.601), rounded, in the upper half of its range."""
+    wide = tf.int32 if rgba.dtype == tf.uint8 else tf.int64
+    middle = (rgba.dtype.max + 1) // 2
+    alpha = rgba[..., 3:]
+
+    def is_bright():
+        red, green, blue = (tf.cast(rgba[..., i : i + 1], wide) for i in range(3))
+        return 19595 * red + 38470 * green + 7471 * blue >= (middle << 16) - 2**15
+
+    varies = tf.reduce_min(tf.cast(alpha, wide)) != tf.reduce_max(tf.cast(alpha, wide))
+    return tf.cond(varies, lambda: tf.cast(alpha, wide) >= middle, is_bright)
+
+
+def _starts_with(content, magic):
+    return tf.strings.substr(content, 0, len(magic)) == magic
+
+
+def _integer(data, position, size, big_endian=True):
+    """An unsigned integer of `size` bytes at a position of int64 [N]; beyond the end are zeros."""
+    position = tf.convert_to_tensor(position, tf.int64)
+    places = position[..., None] + tf.range(size, dtype=tf.int64)
+    inside = (places >= 0) & (places < tf.size(data, tf.int64))
+    taken = tf.where(inside, tf.gather(data, tf.where(inside, places, 0)), 0)
+    weights = [256**i for i in range(size)]
+    little, big = (
+        tf.reduce_sum(taken * tf.constant(order, tf.int64), axis=-1)
+        for order in (weights, weights[::-1])
+    )
+    return tf.where(big_endian, big, little)
+
+
+def _png_header(head):
+    data = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
+    # By colour type: 0 is grey, 2 RGB, 3 a palette, 4 grey and alpha, 6 RGB and alpha.
+    channels = tf.gather([1, 3, 3, 3, 2, 3, 4, 3], _integer(data, 25, 1) % 8)
+    numbers = [_integer(data, 16, 4), _integer(data, 20, 4), _integer(data, 24, 1)]
+    width, height, bits = (tf.cast(tf.minimum(n, 2**31 - 1), tf.int32) for n in numbers)
+    return height, width, channels, bits, tf.constant(1)
+
+
+def _jpeg_header(content, head, name):
+    with tf.name_scope("size_of_jpeg"):
+        shape = tf.io.extract_jpeg_shape(content)
+    orientation = _exif_orientation(tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64))
+    shape = tf.where(orientation > 4, tf.gather(shape, [1, 0, 2]), shape)
+    return shape[0], shape[1], shape[2], tf.constant(8), orientation
+
+
+def _exif_orientation(data):
+    """The orientation of a JPEG's EXIF block, 1 if there is none: int64 [N] bytes -> int32."""
+    size = tf.size(data, tf.int64)
+    found = tf.constant(1, tf.int64)
+    position = tf.constant(2, tf.int64)  # after the start-of-image marker
+    while position + 4 <= size and _integer(data, position, 1) == 0xFF:
+        marker = _integer(data, position + 1, 1)
+        length = _integer(data, position + 2, 2)
+        is_exif = _integer(data, position + 4, 6) == int.from_bytes(b"Exif\0\0", "big")
+        if marker == 0xE1 and is_exif:
+            found = _tiff_orientation(data, position + 10)
+        # The picture itself follows the start-of-scan marker.
+        position = size if marker == 0xDA else position + 2 + tf.maximum(length, 2)
+    return tf.cast(tf.where((found >= 1) & (found <= 8), found, 1), tf.int32)
+
+
+def _tiff_orientation(data, start):
+    """The value of tag 274 in the first directory of the TIFF stream that begins at `start`."""
+    big_endian = _integer(data, start, 1) == ord("M")
+    directory = start + _integer(data, start + 4, 4, big_endian)
+    entries = directory + 2 + 12 * tf.range(_integer(data, directory, 2, big_endian))
+    tags = _integer(data, entries, 2, big_endian)
+    values = _integer(data, entries + 8, 2, big_endian)
+    return tf.reduce_max(tf.where(tags == 274, values, 0))
+
+
+def _upright(image, orientation):
+    """[H, W, C] as stored -> as seen, for the EXIF orientations 1 to 8."""
+
+    def when(orientations, change, image):
+        chosen = tf.reduce_any(orientation == tf.constant(orientations))
+        return tf.cond(chosen, lambda: change(image), lambda: image)
+
+    def turned():
+        upright = when([2, 3], lambda x: tf.reverse(x, [1]), image)
+        upright = when([3, 4], lambda x: tf.reverse(x, [0]), upright)
+        upright = when([5, 6, 7, 8], lambda x: tf.transpose(x, [1, 0, 2]), upright)
+        upright = when([6, 7], lambda x: tf.reverse(x, [1]), upright)
+        return when([7, 8], lambda x: tf.reverse(x, [0]), upright)
+
+    return tf.cond(orientation == 1, lambda: image, turned)
