@@ -1,4 +1,4 @@
-"""Installs HiFill: the library, and the commands hifill-inpaint, -convert and -tfrecords."""
+"""Installs HiFill: the library, and the commands hifill-inpaint, -client, -convert, -tfrecords."""
 
 import pathlib
 import re
@@ -7,6 +7,11 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "hifill/__init__.py").read_text()).group(1)
+EXTRAS = {
+    "serving": ["tensorflow-serving-api>=2.21", "grpcio>=1.70"],
+    "beam": ["apache-beam>=2.70"],
+    "onnx": ["tf2onnx>=1.17"],
+}
 
 setup(
     name="hifill",
@@ -30,15 +35,28 @@ setup(
         "tensorboard>=2.20",
         "tensorflow-datasets>=4.9.7",
         "importlib_resources>=6.0",  # tensorflow-datasets imports it without asking for it
+        "requests>=2.31",
         "tqdm>=4.66",
     ],
     extras_require={
+        **EXTRAS,
         "docs": ["matplotlib>=3.8"],
-        "dev": ["pytest>=8.0", "pytest-xdist>=3.6.1", "hypothesis>=6.100", "ruff>=0.9"],
+        "dev": [
+            *(package for packages in EXTRAS.values() for package in packages),
+            "ai-edge-litert>=2.1",
+            "onnx>=1.19",
+            "onnxruntime>=1.23",
+            "pyyaml>=6.0",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6.1",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+        ],
     },
     entry_points={
         "console_scripts": [
             "hifill-inpaint=hifill.inpaint:run",
+            "hifill-client=hifill.client:run",
             "hifill-convert=hifill.convert:run",
             "hifill-tfrecords=hifill.write_tfrecords:run",
         ],

@@ -39,20 +39,18 @@ def overlap_add(patches, size, stride, padding):
     """
     batch, rows, columns, _, channels = keras.ops.shape(patches)
     grow = [0, 2 * stride - size]
-    patches = tf.reshape(patches, [batch, rows, columns, size, size, channels])
-    patches = tf.pad(patches, [[0, 0], [0, 0], [0, 0], grow, grow, [0, 0]])
-    # A patch of two strides is 2x2 cells: cell (a, b) lands a rows and b columns further on.
-    cells = tf.reshape(patches, [batch, rows, columns, 2, stride, 2, stride, channels])
-    summed = tf.add_n(
-        [
-            tf.pad(
-                cells[:, :, :, a, :, b],  # [B, h, w, stride, stride, C]
-                [[0, 0], [a, 1 - a], [b, 1 - b], [0, 0], [0, 0], [0, 0]],
-            )
-            for a in (0, 1)
-            for b in (0, 1)
-        ]
-    )
+    # No more than four axes wherever that will do: LiteRT's pad and slice know no more than five.
+    patches = tf.reshape(patches, [batch * rows * columns, size, size, channels])
+    patches = tf.pad(patches, [[0, 0], grow, grow, [0, 0]])
+
+    def shifted(a, b):
+        # A patch of two strides is 2x2 cells: cell (a, b) lands a rows and b columns further on.
+        cells = patches[:, a * stride : (a + 1) * stride, b * stride : (b + 1) * stride]
+        cells = tf.reshape(cells, [batch, rows, columns, stride * stride * channels])
+        return tf.pad(cells, [[0, 0], [a, 1 - a], [b, 1 - b], [0, 0]])
+
+    summed = tf.add_n([shifted(a, b) for a in (0, 1) for b in (0, 1)])
+    summed = tf.reshape(summed, [batch, rows + 1, columns + 1, stride, stride, channels])
     before = padding[0]
     return join_cells(summed)[
         :, before : before + rows * stride, before : before + columns * stride

@@ -75,13 +75,14 @@ class ServedInpainter(tf.Module):
             count, masks = tf.shape(image)[0], tf.shape(mask)[0]
             wrong = ("mask has a batch of ", masks, ", image one of ", count)
             checks.append(image_ops.check((masks == count) | (masks == 1), *wrong))
-        if image.dtype == tf.float32:
-            # NaN is outside too.
-            inside = (image >= 0) & (image <= 1) | (mask > 0.5)
-            wrong = ("image holds known values outside 0 to 1; divide 8-bit values by 255",)
-            checks.append(image_ops.check(tf.reduce_all(inside), *wrong))
         with tf.control_dependencies(checks):
             image = tf.identity(image)
+        if image.dtype == tf.float32:
+            # NaN is outside too.
+            inside = tf.reduce_all((image >= 0) & (image <= 1) | (mask > 0.5))
+            wrong = "image holds known values outside 0 to 1; divide 8-bit values by 255"
+            with tf.control_dependencies([image_ops.check(inside, wrong)]):
+                image = tf.identity(image)
         return self._fill(image, mask)
 
     def _check_size(self, size):

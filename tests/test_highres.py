@@ -177,10 +177,24 @@ def test_chunks_do_not_change_the_result(generator, inpaint, monkeypatch):
     assert difference.max() <= 1 and difference.mean() < 1e-3
 
 
+def test_float_photos_are_not_rounded(inpaint):
+    photo, hole = random_photo(7, 200, 300), random_hole(7, 200, 300)
+    given = photo.astype(np.float32) / 255
+    given[~hole] += 1e-4  # between two grey levels
+    result = inpaint(given, hole).numpy()
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result[~hole], given[~hole])
+    difference = np.abs(result[hole] * 255 - inpaint(photo, hole).numpy()[hole])
+    assert difference.max() < 1 and len(np.unique(result[hole])) > 256
+
+    given[hole] = np.nan
+    np.testing.assert_array_equal(inpaint(given, hole).numpy(), result)
+
+
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [
-        (np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), bool), "float32"),
+        (np.zeros((64, 64, 3), np.float64), np.zeros((64, 64), bool), "float64"),
         (np.zeros((64, 64), np.uint8), np.zeros((64, 64), bool), "64, 64"),
         (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 60), bool), "64, 60"),
         (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.int64), "int64"),
