@@ -62,6 +62,9 @@ def export(
         raise ValueError(
             f"{versions / str(version)}: exists; choose another --version or leave it out"
         )
+    existing = next(path for path in (versions, *versions.parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise ValueError(f"{output}: cannot be written below {existing}; choose another --output")
     generator = load_generator(weights)
     files = {}
     if "frozen_graph" in formats:

@@ -16,7 +16,7 @@ _SMALLEST_HALF = 256  # elements; below that a constant is no kernel
 def frozen_graph(generator, size=512, dtype="float32"):
     """Freezes a generator.
 
-    Nodes, S being `size`: `img` float32 [1, S, S, 3], BGR 0 to 255, and `mask` float32 [1, S, S, 1],
+    Nodes, all float32, S being `size`: `img` [1, S, S, 3], BGR 0 to 255, and `mask` [1, S, S, 1],
     1 = hole, go in; `inpainted` [1, S, S, 3], BGR 0 to 255, the refined picture before pasting,
     `attention` [1, S/16, S/16, (S/16)^2] and `mask_processed` [1, S, S, 1], the mask with a soft
     rim to paste with, come out. What `img` holds under the mask has no influence.

@@ -135,8 +135,8 @@ class HighResolutionInpainter(tf.Module):
         cells = (self.size // _CELL) ** 2
         return (refined[0] + 1) * (white / 2), tf.reshape(attention, [cells, cells])
 
-    # Not inlined, so that it is optimised alike, and rounds alike, wherever it is called: here, in a
-    # SavedModel, for one photo or many.
+    # Not inlined, so that it is optimised alike, and rounds alike, wherever it is called: here or
+    # in a SavedModel, for one photo or many.
     @tf.function(experimental_attributes={"_noinline": True})
     def _fill(self, image, hole):
         grid = self.size // _CELL

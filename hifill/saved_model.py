@@ -1,6 +1,7 @@
 """A SavedModel that fills holes by itself: encoded files or arrays in, and out, in one graph."""
 
 import tensorflow as tf
+from tensorflow.python.saved_model import save_context
 
 from hifill import image_ops
 from hifill.highres import HighResolutionInpainter
@@ -40,12 +41,34 @@ class ServedInpainter(tf.Module):
         self._trace()
 
     def named_signatures(self):
-        """Dict from the name of each signature to its tf.function, for `tf.saved_model.save`."""
+        """Dict from the name of each signature to its function, for `tf.saved_model.save`."""
+
+        def batch(dtype, channels, name):
+            return tf.TensorSpec([None, None, None, channels], dtype, name)
+
+        def picture(channels, name):
+            return tf.TensorSpec([None, self._size, self._size, channels], tf.float32, name)
+
+        def files(name):
+            return tf.TensorSpec([None], tf.string, name)
+
+        signatures = {
+            "serving_default": (self._inpaint_bytes, files("image_bytes"), files("mask_bytes")),
+            "inpaint": (
+                self._inpaint_arrays,
+                batch(tf.uint8, 3, "image"),
+                batch(tf.uint8, 1, "mask"),
+            ),
+            "inpaint_float": (
+                self._inpaint_arrays,
+                batch(tf.float32, 3, "image"),
+                batch(tf.float32, 1, "mask"),
+            ),
+            "generator": (self._run_generator, picture(3, "image"), picture(1, "mask")),
+        }
         return {
-            "serving_default": self._inpaint_bytes,
-            "inpaint": self._inpaint_uint8,
-            "inpaint_float": self._inpaint_float,
-            "generator": self._generator_signature(),
+            name: tf.function(function, input_signature=specs)
+            for name, (function, *specs) in signatures.items()
         }
 
     @tf.function(autograph=False)
@@ -55,6 +78,11 @@ class ServedInpainter(tf.Module):
         return self._checked(image, mask)
 
     def _trace(self):
+        # What is traced elsewhere is traced, and saved, once more when the model is saved.
+        with save_context.save_context(tf.saved_model.SaveOptions()):
+            self._trace_root()
+
+    def _trace_root(self):
         for image, mask in (("uint8", "uint8"), ("uint8", "bool"), ("float32", "float32")):
             photo, photos = ([None, None, 3], image), ([None, None, None, 3], image)
             for photo_spec, mask_shape in (
@@ -95,45 +123,13 @@ class ServedInpainter(tf.Module):
             self._max_pixels,
         )
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, None, 3], tf.uint8, name="image"),
-            tf.TensorSpec([None, None, None, 1], tf.uint8, name="mask"),
-        ]
-    )
-    def _inpaint_uint8(self, image, mask):
+    def _inpaint_arrays(self, image, mask):
         return {"inpainted": self._checked(image, mask)}
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, None, 3], tf.float32, name="image"),
-            tf.TensorSpec([None, None, None, 1], tf.float32, name="mask"),
-        ]
-    )
-    def _inpaint_float(self, image, mask):
-        return {"inpainted": self._checked(image, mask)}
+    def _run_generator(self, image, mask):
+        coarse, refined, attention = self._generate([image, mask])
+        return {"coarse": coarse, "refined": refined, "attention": attention}
 
-    def _generator_signature(self):
-        side = self._size
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, side, side, 3], tf.float32, name="image"),
-                tf.TensorSpec([None, side, side, 1], tf.float32, name="mask"),
-            ]
-        )
-        def generate(image, mask):
-            coarse, refined, attention = self._generate([image, mask])
-            return {"coarse": coarse, "refined": refined, "attention": attention}
-
-        return generate
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.string, name="image_bytes"),
-            tf.TensorSpec([None], tf.string, name="mask_bytes"),
-        ]
-    )
     def _inpaint_bytes(self, image_bytes, mask_bytes):
         count, masks = tf.size(image_bytes), tf.size(mask_bytes)
         fits = image_ops.check(

@@ -1,6 +1,7 @@
 """Weights and pictures made by formulas, so that their results can be written down as figures."""
 
 import dataclasses
+import fcntl
 import os
 import pathlib
 import sys
@@ -99,8 +100,14 @@ def export_folder(generator, tmp_path_factory):
 
     The generator's pictures are 128 pixels wide; photos over 2 megapixels are refused.
     """
-    folder = tmp_path_factory.mktemp("export")
-    weights = folder / "seeded.weights.h5"
-    save_weights(generator, weights)
-    exporting.export(folder, weights, max_pixels=2_000_000, size=128)
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # shared by the workers: one of them exports
+    folder = base / "export"
+    with open(base / "export.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            weights = base / "seeded.weights.h5"
+            save_weights(generator, weights, iteration=1234)
+            exporting.export(folder, weights, max_pixels=2_000_000, size=128)
     return folder

@@ -1,0 +1,159 @@
+"""Exports: what is written, when it appears, and what stops it."""
+
+import contextlib
+import json
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import threading
+
+import pytest
+import tensorflow as tf
+
+from hifill import exporting, weights
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "export.py"
+FILES = {
+    "assets/hifill.json",
+    "fingerprint.pb",
+    "saved_model.pb",
+    "variables/variables.data-00000-of-00001",
+    "variables/variables.index",
+}
+
+
+def files_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*arguments):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr.strip().splitlines()
+
+
+def test_what_is_written(export_folder, generator):
+    assert {path.name for path in export_folder.iterdir()} == {"hifill", "hifill.pb"}
+    folder = export_folder / "hifill" / "1"
+    assert files_in(folder) == FILES
+    assert json.loads((folder / "assets" / "hifill.json").read_text()) == {
+        "name": "hifill",
+        "version": 1,
+        "hifill": "0.1.0",
+        "tensorflow": tf.__version__,
+        "weights_sha256": weights.fingerprint(generator),
+        "training_step": 1234,
+        "architecture": "released",
+        "coarse_gate": "single_channel",
+        "refine_gate": "pointwise",
+        "size": 128,
+        "max_pixels": 2_000_000,
+        "encoded_inputs": ["JPEG", "PNG"],
+    }
+    # Servers run as other users.
+    assert folder.stat().st_mode & 0o055 == 0o055
+
+
+@contextlib.contextmanager
+def watched(versions):
+    """Gives a list that gets the files of each version, as they are when it is first seen."""
+    seen, stop = {}, threading.Event()
+
+    def watch():
+        stopped = False
+        while not stopped:
+            stopped = stop.wait(0.001)  # and then one look more
+            for path in versions.glob("*") if versions.exists() else ():
+                if path.name.isdecimal() and path.name not in seen:
+                    seen[path.name] = files_in(path)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_versions_appear_complete(tmp_path):
+    """A watcher sees the next version with all its files, and with warm-up requests if wanted."""
+    versions = tmp_path / "hifill"
+    for name in ("7", "8.tmp", "notes"):
+        (versions / name).mkdir(parents=True)
+    with watched(versions) as seen:
+        written = exporting.export(tmp_path, formats=["saved_model"], warm_up=[64], size=64)
+    assert written == [versions / "8"]
+    assert seen["8"] == FILES | {"assets.extra/tf_serving_warmup_requests"}
+    assert {path.name for path in versions.iterdir()} == {"7", "8", "8.tmp", "notes"}
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    """The disk is full, as far as this process is told."""
+    (tmp_path / "hifill.pb").write_bytes(b"earlier")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"hifill/1: cannot be written \(.*\)") as caught:
+            exporting.export(tmp_path, size=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "hifill").iterdir())
+    assert (tmp_path / "hifill.pb").read_bytes() == b"earlier"
+
+
+def test_the_command(tmp_path):
+    code, out, error = run(f"--output={tmp_path}", "--formats=frozen_graph")
+    assert (code, out, error) == (0, f"{tmp_path / 'hifill.pb'}\n", [])
+    definition = tf.compat.v1.GraphDef()
+    definition.ParseFromString((tmp_path / "hifill.pb").read_bytes())
+    shapes = {node.name: node.attr["shape"].shape for node in definition.node}
+    assert [dim.size for dim in shapes["img"].dim] == [1, 512, 512, 3]
+
+
+def wrong_weights(tmp_path, generator):
+    path = tmp_path / "wrong.weights.h5"
+    other = type(generator)("paper")
+    weights.save_weights(other, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--output={folder}", "--version=3"], 1, "hifill/3: exists; choose another --version"),
+        (["--output={folder}/file"], 1, "file/.*: cannot be written"),
+        (["--output={folder}", "--weights={folder}/none.h5"], 1, "none.h5: no such weights file"),
+        (
+            ["--output={folder}", "--weights={folder}/wrong.weights.h5"],
+            1,
+            "does not fit: ",
+        ),
+        (["--output={folder}", "--version=0"], 2, "version"),
+        (["--output={folder}", "--formats=caffe"], 2, "caffe"),
+        (["--output={folder}", "--max_megapixels=0"], 2, "--max_megapixels=0.0 is not above 0"),
+        (["--output={folder}", "extra"], 2, "unexpected argument 'extra'"),
+        ([], 2, "output"),
+    ],
+)
+def test_bad_input_gets_one_line(tmp_path, generator, arguments, code, message):
+    (tmp_path / "hifill" / "3").mkdir(parents=True)
+    (tmp_path / "file").write_text("no folder")
+    if "wrong" in str(arguments):
+        wrong_weights(tmp_path, generator)
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    actual, out, error = run(*(argument.format(folder=tmp_path) for argument in arguments))
+    assert (actual, out) == (code, "")
+    assert len(error) == (1 if code == 1 else 2), error  # the second points at --help
+    assert re.search(message, error[0])
+    after = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    assert after == before
+
+
+def test_help():
+    code, out, _ = run("--help")
+    assert code == 0 and "--[no]" not in out and "SavedModel" in out
