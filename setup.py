@@ -9,7 +9,7 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "hifill/__init__.py").read_text()).group(1)
 EXTRAS = {
     "serving": ["tensorflow-serving-api>=2.21", "grpcio>=1.70"],
-    "beam": ["apache-beam>=2.70"],
+    "beam": ["apache-beam>=2.70", "google-crc32c>=1.6"],
     "onnx": ["tf2onnx>=1.17"],
 }
 

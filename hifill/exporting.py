@@ -51,8 +51,9 @@ def export(
         List of the paths that were written.
 
     Raises:
-        ValueError: if the weights are missing or do not fit, the version exists, a package is
-            missing for a format, or something cannot be written. Nothing is written by halves.
+        ValueError: if the weights are missing or do not fit, the version exists, a photo to warm
+            up with is too large, a package is missing for a format, or something cannot be
+            written. Nothing is written by halves.
     """
     output = pathlib.Path(output)
     versions = output / MODEL
@@ -61,6 +62,11 @@ def export(
     if "saved_model" in formats and (versions / str(version)).exists():
         raise ValueError(
             f"{versions / str(version)}: exists; choose another --version or leave it out"
+        )
+    largest = max(warm_up, default=0)
+    if largest**2 > max_pixels:
+        raise ValueError(
+            f"--warm_up={largest}: {largest} x {largest} pixels are over the limit of {max_pixels}"
         )
     existing = next(path for path in (versions, *versions.parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK)):

@@ -1,15 +1,11 @@
 """Fills holes in photos: `Inpainter` from Python, `hifill-inpaint` from the command line."""
 
-import collections
-import dataclasses
 import logging
-import os
-import pathlib
 
 import cv2
 import numpy as np
 
-from hifill import image_io
+from hifill import image_io, jobs
 
 USAGE = """
 hifill-inpaint PHOTO --mask=MASK --output=FILE
@@ -27,28 +23,36 @@ FULLEST = 0.95
 _log = logging.getLogger(__name__)
 
 
+class MaskError(ValueError):
+    """A mask that marks nearly everything. The message is one line."""
+
+
 class Inpainter:
     """Fills holes in photos of any size: `inpainted = Inpainter()(image, mask)`.
 
     Args:
-        weights: a `.weights.h5` file, a training run's folder, or None for the shipped weights.
+        weights: a `.weights.h5` file, a training run's folder, a frozen graph (`.pb`), an exported
+            SavedModel's folder, or None for the shipped weights.
         fidelity: "improved" or "original", see `HighResolutionInpainter`.
 
     Raises:
-        ValueError: if the weights are missing or do not fit.
+        ValueError: if the weights or the file are missing or do not fit.
     """
 
     def __init__(self, weights=None, fidelity="improved"):
+        from hifill.generator_files import is_generator_file
         from hifill.highres import HighResolutionInpainter
         from hifill.weights import load_generator
 
-        self._wrapper = HighResolutionInpainter(load_generator(weights), fidelity)
+        if weights is None or not is_generator_file(weights):
+            weights = load_generator(weights)
+        self._wrapper = HighResolutionInpainter(weights, fidelity)
 
     def __call__(self, image, mask):
         """Fills the holes of one photo.
 
         Args:
-            image: uint8 or uint16 array [H, W, 3], RGB.
+            image: uint8, uint16 or float32 (0 to 1) array [H, W, 3], RGB.
             mask: [H, W] or [H, W, 1]; True, above 127 in uint8 or above 0.5 in float is a hole.
 
         Returns:
@@ -57,20 +61,43 @@ class Inpainter:
 
         Raises:
             ValueError: if shapes or dtypes do not fit, or the hole covers more than 95 %.
+            MemoryError: if the photo is too large for the device.
         """
+        import tensorflow as tf
+
         image, mask = np.asarray(image), np.asarray(mask)
         if mask.dtype.kind == "f":
             mask = mask.astype(np.float32)
-        share = np.mean(mask > {"b": False, "u": 127}.get(mask.dtype.kind, 0.5))
-        if share > FULLEST:
-            raise ValueError(
-                f"the mask marks {share:.1%} as hole; is it inverted? "
-                "White is the hole; --invert_mask for the other habit"
-            )
-        if share == 0:
-            _log.warning("the mask marks no hole: the photo stays as it is")
+        if not hole_of(mask).any():
             return image.copy()
-        return self._wrapper(image, mask).numpy()
+        try:
+            return self._wrapper(image, mask).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError("the photo does not fit in memory") from error
+
+
+def hole_of(mask):
+    """Where a mask marks the hole; logs a warning if that is nowhere.
+
+    Args:
+        mask: array; True, above 127 in uint8 or above 0.5 in float is a hole.
+
+    Returns:
+        Bool array of its shape.
+
+    Raises:
+        MaskError: if the hole covers more than 95 %.
+    """
+    hole = mask > {"b": False, "u": 127}.get(mask.dtype.kind, 0.5)
+    share = np.mean(hole)
+    if share > FULLEST:
+        raise MaskError(
+            f"the mask marks {share:.1%} as hole; is it inverted? "
+            "White is the hole; --invert_mask for the other habit"
+        )
+    if share == 0:
+        _log.warning("the mask marks no hole: the photo stays as it is")
+    return hole
 
 
 def dilate(hole, pixels):
@@ -95,128 +122,12 @@ def comparison(image, hole, inpainted):
     return np.concatenate([image, np.where(hole[..., None], white, image), inpainted], axis=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """The files of one photo; `mask` is None where there is none for it."""
-
-    photo: pathlib.Path
-    mask: pathlib.Path | None
-    output: pathlib.Path
-    comparison: pathlib.Path | None
-
-
-def plan_jobs(photos, masks, output, comparisons=None):
-    """Which mask and which output files belong to which photo.
-
-    Args:
-        photos, masks, output: files or folders, as given to the command.
-        comparisons: a folder, or None.
-
-    Returns:
-        List of `Job`.
-
-    Raises:
-        ValueError: if the combination makes no sense, a folder holds no photo, or an output would
-            overwrite an input or another output.
-    """
-    for value, flag in ((masks, "--mask"), (output, "--output")):
-        if not value:
-            raise ValueError(f"{flag} is empty; name a file or folder")
-    as_folder = output.endswith(("/", os.sep))
-    photos, masks, output = pathlib.Path(photos), pathlib.Path(masks), pathlib.Path(output)
-    for path, name in ((photos, "photo"), (masks, "mask")):
-        if not path.exists():
-            raise ValueError(f"{path}: no such {name} file or folder")
-    if photos.is_dir():
-        found = _photos_in(photos, masks, [masks, output, pathlib.Path(comparisons or output)])
-        is_file_name = output.suffix.lower() in image_io.SUFFIXES and not as_folder
-        if not output.is_dir() and (output.exists() or is_file_name):
-            raise ValueError(f"{output}: is no folder; for a folder of photos name a folder")
-        outputs = [output / path.relative_to(photos) for path in found]
-        root = photos
-    else:
-        found, root = [photos], photos.parent
-        as_folder = as_folder or output.is_dir() or not output.suffix
-        outputs = [output / photos.name if as_folder else output]
-        if outputs[0].suffix.lower() not in image_io.SUFFIXES:
-            raise ValueError(
-                f"{outputs[0]}: unknown output format; use one of {' '.join(image_io.SUFFIXES)}"
-            )
-    chosen = [masks] * len(found)
-    if masks.is_dir():
-        by_stem = collections.defaultdict(list)
-        for path in image_io.list_photos(masks):
-            by_stem[path.relative_to(masks).with_suffix("")].append(path)
-        beside = masks.resolve() == root.resolve()
-        chosen = [_find_mask(photo, photo.relative_to(root), by_stem, beside) for photo in found]
-    shown = [None] * len(found)
-    if comparisons:
-        folder = pathlib.Path(comparisons)
-        shown = [
-            folder / (path.relative_to(output) if as_folder or photos.is_dir() else path.name)
-            for path in outputs
-        ]
-        stems = collections.Counter(path.with_suffix("") for path in shown)
-        shown = [
-            path.with_name(f"{path.name}.png")
-            if stems[path.with_suffix("")] > 1
-            else path.with_suffix(".png")
-            for path in shown
-        ]
-    _refuse_overwriting([*found, *chosen], [*outputs, *shown])
-    return [Job(*files) for files in zip(found, chosen, outputs, shown, strict=True)]
-
-
-def _photos_in(folder, masks, others):
-    """The photos of a folder, without masks and earlier results that lie in it too."""
-    inner = {path.resolve() for path in others} - {folder.resolve()}
-    found = image_io.list_photos(folder)
-    found = [p for p in found if not inner & {p.resolve(), *p.resolve().parents}]
-    if masks.resolve() == folder.resolve():
-        names = {path.with_suffix("") for path in found}
-        found = [path for path in found if _masked_stem(path.with_suffix("")) not in names]
-    if not found:
-        raise ValueError(f"{folder}: no photos in it; they end in {' '.join(image_io.SUFFIXES)}")
-    return found
-
-
-def _masked_stem(stem):
-    """The photo that a mask's name points at: a/beach for a/beach_mask; None for other names."""
-    for ending in ("_mask", ".mask"):
-        if stem.name.endswith(ending):
-            return stem.with_name(stem.name.removesuffix(ending) or ending)
-    return None
-
-
-def _find_mask(photo, relative, by_stem, beside_photos):
-    stem = relative.with_suffix("")
-    names = [f"{stem.name}_mask", f"{stem.name}.mask"]
-    if not beside_photos:  # where the same name would be another photo
-        names += [relative.name, stem.name]
-    for name in names:
-        for mask in by_stem.get(stem.with_name(name), ()):
-            if mask.resolve() != photo.resolve():
-                return mask
-    return None
-
-
-def _refuse_overwriting(inputs, outputs):
-    taken = {path.resolve() for path in inputs if path}
-    for path in outputs:
-        if path and path.resolve() in taken:
-            raise ValueError(
-                f"{path}: would overwrite an input or another output; choose another output"
-            )
-        if path:
-            taken.add(path.resolve())
-
-
 def inpaint_file(inpainter, job, flags):
     """Fills one file.
 
     Args:
-        inpainter: an `Inpainter`.
-        job: a `Job`.
+        inpainter: an `Inpainter`, or anything called like one.
+        job: a `jobs.Job`.
         flags: has invert_mask, dilate, quality and max_megapixels.
 
     Raises:
@@ -232,8 +143,10 @@ def inpaint_file(inpainter, job, flags):
     if hole.any():
         try:
             pixels = inpainter(photo.pixels, hole)
-        except ValueError as error:
+        except MaskError as error:
             raise ValueError(f"{job.mask}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{job.photo}: {error}") from error
     else:
         _log.warning("%s: marks no hole; %s stays as it is", job.mask, job.photo)
         pixels = photo.pixels
@@ -247,8 +160,18 @@ def inpaint_file(inpainter, job, flags):
         image_io.write_photo(job.comparison, shown, image_io.Photo(shown))
 
 
-def main(arguments, flags):
-    """The command: positional arguments and parsed flags -> exit code."""
+def fill_files(make_inpainter, arguments, flags):
+    """Fills the photos that a command names, and says which of them failed.
+
+    Args:
+        make_inpainter: function without arguments that returns an `Inpainter`, or anything called
+            like one. It is called when the files are known to make sense.
+        arguments: the command's positional arguments.
+        flags: the parsed flags of `define_file_flags`.
+
+    Returns:
+        Exit code.
+    """
     from absl import app
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -257,24 +180,41 @@ def main(arguments, flags):
         raise app.UsageError(f"expected one photo or folder, got {len(arguments)}")
     if not flags.max_megapixels > 0:
         raise app.UsageError(f"--max_megapixels={flags.max_megapixels} is not above 0")
-    jobs = plan_jobs(arguments[0], flags.mask, flags.output, flags.comparison)
-    import tensorflow as tf  # only now: it has much to say, and takes its time
-
-    inpainter = Inpainter(flags.weights, flags.fidelity)
+    planned = jobs.plan_jobs(arguments[0], flags.mask, flags.output, flags.comparison)
+    inpainter = make_inpainter()
     failed = 0
     with logging_redirect_tqdm():
-        for job in tqdm(jobs, unit="photo", disable=len(jobs) == 1):
+        for job in tqdm(planned, unit="photo", disable=len(planned) == 1):
             try:
                 inpaint_file(inpainter, job, flags)
             except (ValueError, OSError) as error:
                 failed += 1
                 _log.error("%s", error)
-            except (MemoryError, tf.errors.ResourceExhaustedError):
+            except MemoryError:
                 failed += 1
                 _log.error("%s: does not fit in memory; shrink it", job.photo)
-    if len(jobs) > 1 and failed:
-        _log.error("%d of %d photos failed", failed, len(jobs))
+    if len(planned) > 1 and failed:
+        _log.error("%d of %d photos failed", failed, len(planned))
     return 1 if failed else 0
+
+
+def define_file_flags(values):
+    """Defines the flags of `fill_files` in an absl FlagValues."""
+    from hifill import command_line
+
+    string, integer, real, boolean, _ = command_line.definers(values)
+    string("mask", None, "Mask file, or folder of masks.", required=True)
+    string("output", None, "File or folder to write to.", short_name="o", required=True)
+    integer("dilate", 0, "Grow the hole by so many pixels.", lower_bound=0)
+    boolean("invert_mask", False, "Black is the hole.")
+    string("comparison", None, "Folder for pictures of input, hole and result side by side.")
+    integer("quality", None, "JPEG or WebP quality; not set, the photo's own.", 1, 100)
+    real("max_megapixels", 256, "Refuse photos larger than this.", lower_bound=0)
+
+
+def main(arguments, flags):
+    """The command: positional arguments and parsed flags -> exit code."""
+    return fill_files(lambda: Inpainter(flags.weights, flags.fidelity), arguments, flags)
 
 
 def run():
@@ -284,15 +224,13 @@ def run():
     from hifill import command_line
 
     values = flags.FlagValues()
-    string, integer, real, boolean, choice = command_line.definers(values)
-    string("mask", None, "Mask file, or folder of masks.", required=True)
-    string("output", None, "File or folder to write to.", short_name="o", required=True)
-    string("weights", None, "Weights file or training run; not set, the shipped weights.")
-    integer("dilate", 0, "Grow the hole by so many pixels.", lower_bound=0)
-    boolean("invert_mask", False, "Black is the hole.")
-    string("comparison", None, "Folder for pictures of input, hole and result side by side.")
-    integer("quality", None, "JPEG or WebP quality; not set, the photo's own.", 1, 100)
-    real("max_megapixels", 256, "Refuse photos larger than this.", lower_bound=0)
+    define_file_flags(values)
+    string, _, _, _, choice = command_line.definers(values)
+    string(
+        "weights",
+        None,
+        "Weights, training run, frozen graph or SavedModel; not set, the shipped weights.",
+    )
     choice(
         "fidelity",
         "improved",

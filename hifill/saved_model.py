@@ -167,23 +167,23 @@ class ServedInpainter(tf.Module):
         with tf.control_dependencies([fits]):
             photo["content"] = tf.identity(photo["content"])
 
-        def fill(dtype, channels):
-            with tf.name_scope("image_bytes"):
-                pixels = image_ops.decode_pixels(photo, channels, dtype)
-            inpainted = self._fill(pixels[..., :3], hole)
-            if channels == 4:
-                inpainted = tf.concat([inpainted, pixels[..., 3:]], axis=-1)
+        has_alpha = photo["channels"] % 2 == 0
+
+        def fill(dtype):
+            def decode(channels):
+                with tf.name_scope("image_bytes"):
+                    return image_ops.decode_pixels(photo, channels, dtype)
+
+            pixels = tf.cond(has_alpha, lambda: decode(4), lambda: decode(3))
+            inpainted = self._fill(tf.ensure_shape(pixels[..., :3], [None, None, 3]), hole)
+            inpainted = tf.cond(
+                has_alpha,
+                lambda: tf.concat([inpainted, pixels[..., 3:]], axis=-1),
+                lambda: inpainted,
+            )
             return tf.io.encode_png(inpainted, compression=_PNG_COMPRESSION)
 
-        def with_alpha_or_not(dtype):
-            has_alpha = photo["channels"] % 2 == 0
-            return tf.cond(has_alpha, lambda: fill(dtype, 4), lambda: fill(dtype, 3))
-
-        return tf.cond(
-            photo["bits"] == 16,
-            lambda: with_alpha_or_not(tf.uint16),
-            lambda: with_alpha_or_not(tf.uint8),
-        )
+        return tf.cond(photo["bits"] == 16, lambda: fill(tf.uint16), lambda: fill(tf.uint8))
 
 
 def _check_mask_size(mask_name, mask_size, image_name, size):

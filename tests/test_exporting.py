@@ -126,12 +126,17 @@ def wrong_weights(tmp_path, generator):
     ("arguments", "code", "message"),
     [
         (["--output={folder}", "--version=3"], 1, "hifill/3: exists; choose another --version"),
-        (["--output={folder}/file"], 1, "file/.*: cannot be written"),
+        (["--output={folder}/file"], 1, "file: cannot be written below"),
         (["--output={folder}", "--weights={folder}/none.h5"], 1, "none.h5: no such weights file"),
         (
             ["--output={folder}", "--weights={folder}/wrong.weights.h5"],
             1,
             "does not fit: ",
+        ),
+        (
+            ["--output={folder}", "--max_megapixels=1", "--warm_up=64", "--warm_up=1001"],
+            1,
+            "--warm_up=1001: 1001 x 1001 pixels are over the limit of 1000000",
         ),
         (["--output={folder}", "--version=0"], 2, "version"),
         (["--output={folder}", "--formats=caffe"], 2, "caffe"),

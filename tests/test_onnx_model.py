@@ -13,7 +13,6 @@ from PIL import Image
 from hifill.generator_function import generator_function
 from hifill.onnx_model import OPSET, onnx_model
 
-
 SIZE = 128
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "other_runtimes.md"
 

@@ -1,4 +1,4 @@
-"""The SavedModel: what it gives, in a process of its own that has no HiFill, and what it refuses."""
+"""The SavedModel: what it gives, in a process that has no HiFill too, and what it refuses."""
 
 import io
 import json
@@ -178,7 +178,7 @@ def test_bad_files(model, photo, mask, message):
 def test_the_index_of_a_bad_file_is_named(model):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"mask_bytes\[1\] is a GIF"):
         fill_bytes(model, [GOOD[0]] * 3, [GOOD[1], encoded(HOLE, "GIF"), GOOD[1]])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="1 image_bytes .* 2 mask_bytes"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"1 image_bytes .* 2 mask_bytes"):
         fill_bytes(model, [GOOD[0]], [GOOD[1]] * 2)
 
 

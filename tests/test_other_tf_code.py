@@ -1,0 +1,135 @@
+"""The examples of docs/other_tf_code.md are run as they stand there, without the package hifill."""
+
+import io
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
+# Without the package: neither the model nor an example may need it.
+PREAMBLE = 'import sys\n\nsys.modules["hifill"] = None\n'
+# What the examples leave in variables and not in files.
+POSTSCRIPT = """
+import numpy as np
+
+np.savez("results.npz", *pictures, probabilities=probabilities)
+changed = tf.where(mask > 127, tf.constant(200, tf.uint8), image)
+batch["image"] = tf.cast(changed, tf.float32)[None] / 255
+np.save("changed.npy", classifier.predict(batch, verbose=0))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(export_folder):
+    return tf.saved_model.load(str(export_folder / "hifill" / "1"))
+
+
+def crop(left, top, width, height):
+    """A photo and its mask."""
+    photo = Image.open(DOCS / "demo" / "launch.jpg").crop((left, top, left + width, top + height))
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height // 2, width // 3 : width // 2] = 255
+    return photo, Image.fromarray(mask)
+
+
+def encoded(image, name):
+    file = io.BytesIO()
+    image.save(file, name)
+    return file.getvalue()
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def filled(model, photo, mask):
+    """What the model makes of the paths of two files."""
+    decoded = tf.io.decode_image(tf.io.read_file(str(photo)), channels=3)
+    return model(decoded, pixels(mask)).numpy()
+
+
+def test_the_examples_of_the_document(model, export_folder, tmp_path):
+    (tmp_path / "DIR").symlink_to(export_folder)
+    for name, photo, mask in (
+        ("photo.jpg", *crop(300, 100, 140, 100)),
+        ("other.png", *crop(100, 0, 90, 160)),
+    ):
+        photo.save(tmp_path / name)
+        mask.save(tmp_path / ("mask.png" if name == "photo.jpg" else "other_mask.png"))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "other_tf_code.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    script = tmp_path / "examples.py"
+    script.write_text("\n\n".join([PREAMBLE, *blocks, POSTSCRIPT]))
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True, timeout=300)
+
+    first = filled(model, tmp_path / "photo.jpg", tmp_path / "mask.png")
+    second = filled(model, tmp_path / "other.png", tmp_path / "other_mask.png")
+    np.testing.assert_array_equal(pixels(tmp_path / "filled.png"), first)
+    np.testing.assert_array_equal(pixels(tmp_path / "second.png"), second)
+    results = np.load(tmp_path / "results.npz")
+    np.testing.assert_array_equal(results["arr_0"], first)
+    np.testing.assert_array_equal(results["arr_1"], second)
+    assert "arr_2" not in results  # the broken one
+    # serving_default decodes JPEG with another transform.
+    assert np.abs(pixels(tmp_path / "first.png").astype(int) - first).mean() < 2
+    # The Keras model cannot know what lay under the hole.
+    assert results["probabilities"].shape == (1, 10)
+    np.testing.assert_array_equal(results["probabilities"], np.load(tmp_path / "changed.npy"))
+
+
+def example(**features):
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for name, value in features.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def examples_of(pattern):
+    """List of dicts from the names of features to their values."""
+    found = []
+    for path in sorted(pattern.parent.glob(pattern.name)):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            found.append({name: value.bytes_list.value[0] for name, value in features.items()})
+    return found
+
+
+def test_beam_fills_tfrecords_and_sets_bad_ones_aside(model, export_folder, tmp_path):
+    photos = [crop(300 - 30 * i, 20 * i, 100 + 20 * i, 150 - 10 * i) for i in range(5)]
+    records = [
+        example(image=encoded(photo, "PNG"), mask=encoded(mask, "PNG"), name=f"{i}".encode())
+        for i, (photo, mask) in enumerate(photos)
+    ]
+    bad = {"image": b"no picture", "mask": encoded(photos[0][1], "PNG"), "name": b"bad"}
+    for name, content in (("a", [*records[:2], example(**bad)]), ("b", records[2:])):
+        with tf.io.TFRecordWriter(str(tmp_path / f"{name}.tfrecord")) as writer:
+            for record in content:
+                writer.write(record)
+
+    flags = (
+        f"--input={tmp_path}/*.tfrecord",
+        f"--model={export_folder}/hifill/1",
+        f"--output={tmp_path}/filled/part",
+    )
+    command = [sys.executable, DOCS / "examples" / "beam_inpaint.py", *flags]
+    subprocess.run(command, check=True, timeout=300)
+    results = {each["name"]: each for each in examples_of(tmp_path / "filled" / "part-*")}
+    assert sorted(results) == [b"0", b"1", b"2", b"3", b"4"]
+    for i, (photo, mask) in enumerate(photos):
+        result = results[f"{i}".encode()]
+        assert sorted(result) == ["inpainted", "name"]
+        png = np.asarray(Image.open(io.BytesIO(result["inpainted"])))
+        np.testing.assert_array_equal(png, model(np.asarray(photo), np.asarray(mask)))
+
+    (failed,) = examples_of(tmp_path / "filled" / "part_failed-*")
+    assert "image_bytes[0] is no JPEG or PNG" in failed.pop("error").decode()
+    assert failed == bad
