@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	@echo "Input, hole and result side by side: demo/comparison/launch.png"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
