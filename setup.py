@@ -1,4 +1,4 @@
-"""Installs HiFill: the library, and the commands hifill-inpaint, -client, -convert, -tfrecords."""
+"""Installs HiFill: the library, and the commands hifill-inpaint and its like."""
 
 import pathlib
 import re
@@ -11,6 +11,7 @@ EXTRAS = {
     "serving": ["tensorflow-serving-api>=2.21", "grpcio>=1.70"],
     "beam": ["apache-beam>=2.70", "google-crc32c>=1.6"],
     "onnx": ["tf2onnx>=1.17"],
+    "evaluation": ["PyPatchMatch>=2.0", "scikit-image>=0.24"],
 }
 
 setup(
@@ -58,6 +59,7 @@ setup(
             "hifill-inpaint=hifill.inpaint:run",
             "hifill-client=hifill.client:run",
             "hifill-convert=hifill.convert:run",
+            "hifill-evaluate=hifill.evaluation.command:run",
             "hifill-tfrecords=hifill.write_tfrecords:run",
         ],
     },

@@ -25,7 +25,7 @@ def load_weights(model, path=None):
         ValueError: one line saying which variable does not fit, with both shapes, or that the file
             is missing or no weights file. The network is then unchanged.
     """
-    path = _weights_file(path)
+    path = weights_file(path)
     if not path.exists():
         raise ValueError(f"{path}: no such weights file")
     loaded, missing, misshapen = [], [], []
@@ -82,7 +82,7 @@ def load_generator(path=None):
 
 def training_step(path=None):
     """How many iterations the weights of a file have seen, None if unknown; as `load_weights`."""
-    path = _weights_file(path)
+    path = weights_file(path)
     with contextlib.suppress(OSError), h5py.File(path, "r") as file:
         if _ITERATION in file.attrs:
             return int(file.attrs[_ITERATION])
@@ -124,7 +124,8 @@ def save_weights(model, path, dtype="float32", iteration=None):
             temporary.unlink()
 
 
-def _weights_file(path):
+def weights_file(path):
+    """The file that `load_weights` reads for a file, a training run's folder or None."""
     path = SHIPPED if path is None else pathlib.Path(path)
     return path / "generator.weights.h5" if path.is_dir() else path
 

@@ -1,0 +1,209 @@
+"""What is measured: photos, their sizes, and one fixed hole for each, drawn once and kept."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import cv2
+import numpy as np
+
+from hifill import image_encoding, image_io, jobs
+from hifill.mask_mix import MaskMix
+from hifill.silhouettes import generated_templates
+
+# Shares of the picture: (0.01, 0.1], (0.1, 0.2], ... as in Liu et al., "Image Inpainting for
+# Irregular Holes Using Partial Convolutions" (ECCV 2018).
+BINS = ((0.01, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6))
+NATIVE = "native"
+_DRAWN = 512  # short side on which holes are drawn; larger photos get the same hole, enlarged
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One photo of one size under one hole.
+
+    Attributes:
+        photo: path of the file, as it was given.
+        size: "native", or the side in pixels of the middle square, resized, as text.
+        mask: path of the mask within the report's folder; PNG, white = hole.
+        photo_sha256, mask_sha256: of the files.
+        hole_share: 0 to 1.
+    """
+
+    photo: str
+    size: str
+    mask: str
+    photo_sha256: str
+    mask_sha256: str
+    hole_share: float
+
+    @property
+    def hole_bin(self):
+        """Index into `BINS`, -1 below the first, their number above the last."""
+        if self.hole_share <= BINS[0][0]:
+            return -1
+        return sum(self.hole_share > high for _, high in BINS)
+
+
+def read_photo(path, size):
+    """A photo as it is evaluated: uint8 [H, W, 3], RGB.
+
+    Args:
+        path: file; 16 bits are rounded to 8.
+        size: "native", or the side of a square as text: the photo's middle square is resized to
+            it, averaging if it shrinks, bicubic if it grows. (An enlarged photo holds no detail
+            that could get lost; native sizes do.)
+
+    Raises:
+        image_io.ImageError: if the file cannot be read.
+    """
+    pixels = image_encoding.to_8bit(image_io.read_photo(path).pixels)
+    if size == NATIVE:
+        return pixels
+    side, target = min(pixels.shape[:2]), int(size)
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    pixels = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    if side == target:
+        return pixels
+    method = cv2.INTER_AREA if target < side else cv2.INTER_CUBIC
+    return cv2.resize(pixels, (target, target), interpolation=method)
+
+
+def read_hole(folder, case):
+    """The hole of a case: bool [H, W].
+
+    Raises:
+        ValueError: if the file is gone or has changed since the protocol was written.
+    """
+    path = pathlib.Path(folder) / case.mask
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != case.mask_sha256:
+        raise ValueError(f"{path}: is not the mask that was drawn; choose another --report")
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE) > 127
+
+
+def draw_protocol(
+    photos, masks, sizes, seed, folder, count=None, progress=lambda done, total: None
+):
+    """Draws or copies one hole for each photo and size, and writes `protocol.json`.
+
+    Args:
+        photos: folder of photos, or one photo.
+        masks: "random", or a folder of masks. A mask that has its photo's name (see
+            `jobs.plan_jobs`) belongs to it; if none has, the masks are dealt out in turn. They are
+            resized to the photo.
+        sizes: list of "native" or sides in pixels, as text.
+        seed: int. Random holes are strokes and object shapes in equal parts; their shares fall
+            into each of `BINS` in turn, so that all are measured alike.
+        folder: of the report.
+        count: so many photos, evenly spaced; None for all.
+        progress: called with the number of cases done and of all.
+
+    Returns:
+        List of `Case`.
+
+    Raises:
+        ValueError: if there are no photos, some masks but not all have their photo's name, or a
+            file cannot be read or written. Nothing is then left in the folder but masks.
+    """
+    folder = pathlib.Path(folder)
+    paths = [job.photo for job in jobs.plan_jobs(photos, photos, "unused/")]
+    if count is not None and count < len(paths):
+        paths = [paths[i * len(paths) // count] for i in range(count)]
+    chosen = [None] * len(paths) if masks == "random" else _masks_for(paths, photos, masks, seed)
+    mix = MaskMix(templates=tuple(generated_templates(np.random.default_rng(seed))))
+    cases = []
+    for i, (path, mask) in enumerate(zip(paths, chosen, strict=True)):
+        photo_hash = hashlib.sha256(path.read_bytes()).hexdigest()
+        for size in sizes:
+            shape = read_photo(path, size).shape[:2]
+            if mask is None:
+                hole = _drawn_hole(mix, (seed, i), shape)
+            else:
+                hole = _resized_hole(mask, shape)
+            content = cv2.imencode(".png", hole.astype(np.uint8) * 255)[1].tobytes()
+            name = f"masks/{i:05d}_{size}.png"
+            image_io.replace_file(folder / name, content)
+            mask_hash = hashlib.sha256(content).hexdigest()
+            share = float(hole.mean())
+            cases.append(Case(str(path), size, name, photo_hash, mask_hash, share))
+            progress(len(cases), len(paths) * len(sizes))
+    settings = _settings(photos, masks, sizes, seed, count)
+    content = {"settings": settings, "cases": [dataclasses.asdict(case) for case in cases]}
+    image_io.replace_file(folder / "protocol.json", json.dumps(content, indent=1).encode())
+    return cases
+
+
+def load_protocol(folder, settings):
+    """The cases that `draw_protocol` wrote into a report's folder, or None if there are none.
+
+    Args:
+        folder: of the report.
+        settings: dict of the arguments photos, masks, sizes, seed and count of `draw_protocol`.
+
+    Raises:
+        ValueError: if the file is damaged, or was written with other settings.
+    """
+    path = pathlib.Path(folder) / "protocol.json"
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        written, cases = content["settings"], [Case(**case) for case in content["cases"]]
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(f"{path}: is damaged; choose another --report") from error
+    for name, value in _settings(**settings).items():
+        if written.get(name) != value:
+            raise ValueError(
+                f"{folder}: holds a run with {name}={written.get(name)}, not {value}; choose "
+                "another --report"
+            )
+    return cases
+
+
+def _settings(photos, masks, sizes, seed, count):
+    """As they are compared: paths from anywhere, a list as a list."""
+    masks = masks if masks == "random" else str(pathlib.Path(masks).resolve())
+    photos = str(pathlib.Path(photos).resolve())
+    return {"photos": photos, "masks": masks, "sizes": list(sizes), "seed": seed, "count": count}
+
+
+def fingerprint(cases):
+    """SHA-256 of all photos and masks in their order: equal for equal protocols."""
+    text = "".join(case.photo_sha256 + case.size + case.mask_sha256 for case in cases)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _drawn_hole(mix, seed, shape):
+    low, high = BINS[seed[1] % len(BINS)]
+    height, width = (max(16, round(side * _DRAWN / min(shape))) for side in shape)
+    drawn = dataclasses.replace(mix, min_share=low, max_share=high)
+    hole = drawn.draw(np.random.default_rng(seed), height, width)[..., 0] * np.uint8(255)
+    hole = cv2.resize(hole, shape[::-1], interpolation=cv2.INTER_LINEAR) > 127
+    return hole
+
+
+def _resized_hole(path, shape):
+    _, white = image_io.white_of(image_io.read_photo(path))
+    resized = cv2.resize(white.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
+    if not resized.any():
+        raise ValueError(f"{path}: marks no hole")
+    return resized > 0
+
+
+def _masks_for(paths, photos, masks, seed):
+    by_photo = {job.photo: job.mask for job in jobs.plan_jobs(photos, masks, "unused/")}
+    chosen = [by_photo.get(path) for path in paths]
+    unpaired = [str(path) for path, mask in zip(paths, chosen, strict=True) if mask is None]
+    if not unpaired:
+        return chosen
+    if len(unpaired) < len(paths):
+        more = f" and {len(unpaired) - 3} more" if len(unpaired) > 3 else ""
+        raise ValueError(f"{masks}: no mask for {', '.join(unpaired[:3])}{more}")
+    found = image_io.list_photos(masks)
+    order = np.random.default_rng(seed).permutation(len(found))
+    return [found[order[i % len(found)]] for i in range(len(paths))]

@@ -1,0 +1,267 @@
+"""Runs methods on cases: one row of figures for each photo, hole and method, kept in a CSV file."""
+
+import concurrent.futures
+import contextlib
+import csv
+import io
+import json
+import math
+import multiprocessing
+import os
+import pathlib
+import time
+
+import cv2
+import numpy as np
+
+from hifill import image_io
+from hifill.evaluation import metrics
+from hifill.evaluation.methods import identity, label, make_method, read_result
+from hifill.evaluation.protocol import read_hole, read_photo
+
+PHOTO = ("photo", "size", "mask", "method")  # what a row is known by
+ABOUT = ("width", "height", "hole_share", "hole_bin", "seconds", "peak_megabytes")
+COLUMNS = (*PHOTO, *ABOUT, *metrics.DIRECTIONS, "error")
+_PREVIEW, _CROP = 640, 320  # pixels, largest side and side
+
+
+class Results:
+    """`results.csv` in a report's folder: rows are appended as they come, and read back.
+
+    Args:
+        folder: of the report.
+
+    Raises:
+        ValueError: if the file is there and has other columns.
+    """
+
+    def __init__(self, folder):
+        self.path = pathlib.Path(folder) / "results.csv"
+        self.rows = {}
+        if not self.path.exists():
+            image_io.replace_file(self.path, (",".join(COLUMNS) + "\r\n").encode())
+            return
+        # What was being written when the power went is no whole line.
+        text = self.path.read_bytes().decode()
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            image_io.replace_file(self.path, whole.encode())
+        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{self.path}: has other columns; choose another --report")
+        for row in reader:
+            self._add(row)
+
+    def __contains__(self, key):
+        return key in self.rows
+
+    def append(self, rows):
+        """Adds rows, dicts with the keys `COLUMNS`, and writes them at once."""
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, COLUMNS).writerows(rows)
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            file.write(text.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        for row in csv.DictReader(io.StringIO(text.getvalue(), newline=""), COLUMNS):
+            self._add(row)
+
+    def _add(self, row):
+        for name in (*ABOUT, *metrics.DIRECTIONS):
+            row[name] = float(row[name]) if row[name] else math.nan
+        self.rows[tuple(row[name] for name in PHOTO)] = row
+
+
+def run(
+    cases, methods, folder, weights=None, results=None, processes=1, progress=lambda done: None
+):
+    """Fills every case by every method, but for what `results.csv` already holds.
+
+    A method that fails on a photo gets a row with its error. Beside the figures, the folder gets a
+    small picture of each result, and a piece of it in full size.
+
+    Args:
+        cases: list of `protocol.Case`.
+        methods: names for `methods.make_method`.
+        folder: of the report, with the masks.
+        weights: for `methods.make_method`.
+        results: dict from name to the folder of another tool's pictures, see
+            `methods.read_result`.
+        processes: how many cases are filled at a time.
+        progress: called with the number of cases done.
+
+    Returns:
+        List of rows in the order of the cases and methods.
+
+    Raises:
+        ValueError: if a method cannot be made or the folder not be written.
+    """
+    results = results or {}
+    names = [label(name) for name in methods] + list(results)
+    if len(set(names)) < len(names):
+        raise ValueError(f"two methods of one name: {', '.join(names)}")
+    _check_methods(folder, {label(name): identity(name, weights) for name in methods})
+    kept = Results(folder)
+    pending = []
+    for case in cases:
+        missing = [n for n in names if (case.photo, case.size, case.mask, n) not in kept]
+        if missing:
+            pending.append((case, missing))
+    settings = (tuple(methods), weights, dict(results), str(folder))
+    done = len(cases) - len(pending)
+    with contextlib.closing(_each(pending, settings, processes)) as filled:
+        for rows in filled:
+            kept.append(rows)
+            done += 1
+            progress(done)
+    keys = [(case.photo, case.size, case.mask, name) for case in cases for name in names]
+    return [kept.rows[key] for key in keys]
+
+
+def _check_methods(folder, identities):
+    """Refuses to mix the rows of two models under one name; remembers those that are new."""
+    path = pathlib.Path(folder) / "methods.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for name, value in identities.items():
+        if known.get(name, value) != value:
+            raise ValueError(
+                f"{folder}: holds rows of another model called {name}; choose another --report"
+            )
+    image_io.replace_file(path, json.dumps(known | identities, indent=1).encode())
+
+
+def _each(pending, settings, processes):
+    """Yields the rows of each pending case, in the order in which they are done."""
+    if processes == 1 or len(pending) < 2:
+        worker = _Worker(settings)
+        for case, names in pending:
+            yield worker.fill(case, names)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, spawn, initializer=_start_worker, initargs=(settings,)
+    ) as pool:
+        waiting = {pool.submit(_fill_in_worker, case, names) for case, names in pending}
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_worker = None
+
+
+def _start_worker(settings):
+    global _worker
+    _worker = _Worker(settings)
+
+
+def _fill_in_worker(case, names):
+    return _worker.fill(case, names)
+
+
+class _Worker:
+    """Holds the methods of one process; each is made, and warmed up, at its first use."""
+
+    def __init__(self, settings):
+        methods, self._weights, self._results, self._folder = settings
+        self._specifications = {label(name): name for name in methods}
+        self._made = {}
+
+    def _method(self, name):
+        if name not in self._made:
+            method = make_method(self._specifications[name], self._weights)
+            method(np.zeros((512, 512, 3), np.uint8), np.eye(512, dtype=bool))
+            self._made[name] = method
+        return self._made[name]
+
+    def fill(self, case, names):
+        rows = []
+        base = {"photo": case.photo, "size": case.size, "mask": case.mask}
+        base |= {"hole_share": case.hole_share, "hole_bin": case.hole_bin}
+        for name in names:
+            if name in self._specifications:
+                self._method(name)  # cannot be made: that is no fault of the photo's
+        try:
+            photo = read_photo(case.photo, case.size)
+            hole = read_hole(self._folder, case)
+            if photo.shape[:2] != hole.shape:
+                raise ValueError(f"{case.photo}: has changed since its mask was drawn")
+        except ValueError as error:
+            return [{**base, "method": name, "error": _one_line(error)} for name in names]
+        base |= {"width": hole.shape[1], "height": hole.shape[0]}
+        for name in names:
+            row = {**base, "method": name}
+            try:
+                result, cost = self._timed(name, case, photo, hole)
+                row |= cost
+                row |= metrics.measure(photo, hole, result)
+                self._keep_pictures(case, name, hole, metrics.composite(photo, hole, result))
+            except Exception as error:  # others' code may raise anything; the row says what
+                row["error"] = _one_line(f"{type(error).__name__}: {error}")
+            rows.append(row)
+        return rows
+
+    def _timed(self, name, case, photo, hole):
+        if name in self._results:
+            return read_result(self._results[name], case.photo, hole.shape), {}
+        blanked = np.where(hole[..., None], np.uint8(0), photo)
+        before = _reset_peak()
+        start = time.perf_counter()
+        result = self._made[name](blanked, hole)
+        seconds = time.perf_counter() - start
+        return np.asarray(result), {"seconds": seconds, "peak_megabytes": _peak() - before}
+
+    def _keep_pictures(self, case, name, hole, result):
+        small, crop = picture_paths(self._folder, case.mask, name)
+        scale = min(1, _PREVIEW / max(hole.shape))
+        size = [max(1, round(side * scale)) for side in hole.shape[::-1]]
+        _write_jpeg(small, cv2.resize(result, size, interpolation=cv2.INTER_AREA))
+        _write_jpeg(crop, result[crop_of(hole)])
+
+
+def picture_paths(folder, mask, method):
+    """Where the small picture of a row's result and the piece in full size are."""
+    stem = pathlib.Path(mask).stem
+    folder = pathlib.Path(folder) / "pictures"
+    return folder / f"{stem}_{method}.jpg", folder / f"{stem}_{method}_piece.jpg"
+
+
+def crop_of(hole):
+    """The piece of a picture that is shown in full size: two slices, about the hole's middle."""
+    slices = []
+    for axis in (0, 1):
+        inside = np.flatnonzero(hole.any(axis=1 - axis))
+        middle, length = int(np.median(inside)), hole.shape[axis]
+        start = min(max(0, middle - _CROP // 2), max(0, length - _CROP))
+        slices.append(slice(start, start + _CROP))
+    return tuple(slices)
+
+
+def _write_jpeg(path, pixels):
+    _, content = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    image_io.replace_file(path, content.tobytes())
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:300]
+
+
+def _reset_peak():
+    """Forgets the most memory that this process had; returns what it has, in MB. Linux only."""
+    with contextlib.suppress(OSError):
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _peak():
+    return _status("VmHWM")
+
+
+def _status(name):
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) / 1000
+    return math.nan

@@ -1,0 +1,285 @@
+"""The evaluation as a whole: holes, methods, rows, averages, and runs that are interrupted."""
+
+import math
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from hifill.evaluation import protocol, runs, summary
+from hifill.evaluation.methods import METHODS, identity, make_method, read_result
+
+SETTINGS = {"masks": "random", "sizes": ["96"], "seed": 1, "count": None}
+
+
+def draw(seed, height=120, width=150):
+    random = np.random.default_rng(seed)
+    small = random.integers(40, 200, (9, 9, 3)).astype(np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(7):
+        cv2.imwrite(str(folder / f"{i}.png"), draw(i))
+    return folder
+
+
+@pytest.fixture
+def cases(photos, tmp_path):
+    return protocol.draw_protocol(photos, folder=tmp_path / "report", **SETTINGS)
+
+
+def without_costs(rows):
+    averages = summary.summarise(rows)
+    for methods in averages.values():
+        for bins in methods.values():
+            for average in bins.values():
+                for name in summary.COSTS:
+                    del average[name]
+    return averages
+
+
+def test_holes_fall_into_the_bins_in_turn_and_stay(cases, photos, tmp_path):
+    assert [case.hole_bin for case in cases] == [0, 1, 2, 3, 4, 5, 0]
+    for case in cases:
+        hole = protocol.read_hole(tmp_path / "report", case)
+        assert hole.shape == (96, 96) and hole.mean() == case.hole_share
+    again = protocol.draw_protocol(photos, folder=tmp_path / "again", **SETTINGS)
+    assert protocol.fingerprint(again) == protocol.fingerprint(cases)
+    loaded = protocol.load_protocol(tmp_path / "report", {"photos": photos, **SETTINGS})
+    assert loaded == cases
+    other = protocol.draw_protocol(photos, folder=tmp_path / "other", **{**SETTINGS, "seed": 2})
+    assert protocol.fingerprint(other) != protocol.fingerprint(cases)
+    with pytest.raises(ValueError, match="seed=1, not 3; choose another --report"):
+        protocol.load_protocol(tmp_path / "report", {"photos": photos, **SETTINGS, "seed": 3})
+
+    mask = tmp_path / "report" / cases[0].mask
+    mask.write_bytes(mask.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="is not the mask that was drawn"):
+        protocol.read_hole(tmp_path / "report", cases[0])
+    (tmp_path / "report" / "protocol.json").write_text("{")
+    with pytest.raises(ValueError, match="is damaged"):
+        protocol.load_protocol(tmp_path / "report", {"photos": photos, **SETTINGS})
+
+
+def test_sizes_share_a_hole(photos, tmp_path):
+    sizes = ["64", "192", "native"]
+    cases = protocol.draw_protocol(photos, "random", sizes, 0, tmp_path, count=2)
+    holes = [protocol.read_hole(tmp_path, case) for case in cases[:3]]
+    assert [hole.shape for hole in holes] == [(64, 64), (192, 192), (120, 150)]
+    shrunk = cv2.resize(holes[1].astype(np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST)
+    assert (shrunk != holes[0]).mean() < 0.05
+    assert [pathlib.Path(case.photo).name for case in cases[::3]] == ["0.png", "3.png"]
+    assert protocol.read_photo(cases[0].photo, "native").shape == (120, 150, 3)
+    middle = draw(0)[:, 15:135, ::-1]
+    np.testing.assert_array_equal(protocol.read_photo(cases[0].photo, "120"), middle)
+
+
+def test_masks_from_a_folder(photos, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for i in range(3):
+        mask = np.zeros((60, 75), np.uint8)
+        mask[10 : 20 + 10 * i, 20:40] = 255
+        cv2.imwrite(str(masks / f"shape{i}.png"), mask)
+    given = {**SETTINGS, "masks": masks, "sizes": ["native"]}
+    dealt = protocol.draw_protocol(photos, folder=tmp_path / "dealt", **given)
+    assert sorted({round(case.hole_share, 4) for case in dealt}) == [0.0444, 0.0889, 0.1333]
+    for i in range(7):
+        shutil.copy(masks / f"shape{i % 3}.png", masks / f"{i}_mask.png")
+    paired = protocol.draw_protocol(photos, folder=tmp_path / "paired", **given)
+    shares = [round(case.hole_share / 0.0444) for case in paired]
+    assert shares == [1, 2, 3, 1, 2, 3, 1]
+    (masks / "4_mask.png").unlink()
+    with pytest.raises(ValueError, match=r"no mask for .*4\.png"):
+        protocol.draw_protocol(photos, folder=tmp_path / "some", **given)
+    assert not (tmp_path / "some" / "protocol.json").exists()
+
+
+def offset_results(cases, folder, offset):
+    """The photos themselves, so many grey levels brighter, which is then the error in any hole."""
+    folder.mkdir()
+    for case in cases:
+        pixels = protocol.read_photo(case.photo, case.size)[..., ::-1] + np.uint8(offset)
+        cv2.imwrite(str(folder / pathlib.Path(case.photo).name), pixels)
+    return folder
+
+
+def test_a_planted_difference_is_found_and_none_where_there_is_none(cases, tmp_path):
+    results = {
+        "ten": offset_results(cases, tmp_path / "ten", 10),
+        "twenty": offset_results(cases, tmp_path / "twenty", 20),
+        "ten again": tmp_path / "ten",
+        "perfect": offset_results(cases, tmp_path / "perfect", 0),
+    }
+    rows = runs.run(cases, [], tmp_path / "report", results=results)
+    (averages,) = summary.summarise(rows).values()
+    for bin_name, expected in averages["ten"].items():
+        assert expected["hole_l1_grey_levels"]["mean"] == 10, bin_name
+        assert averages["twenty"][bin_name]["hole_l1_grey_levels"]["mean"] == 20
+    assert averages["ten"] == averages["ten again"]
+    perfect = averages["perfect"]["all"]
+    assert perfect["psnr_db"] == {"mean": None, "infinite": 7, "undefined": 0}
+    assert perfect["hole_l1_grey_levels"]["mean"] == 0
+    assert list(averages["ten"]) == ["all", *(summary.bin_name(i) for i in range(6))]
+    assert averages["ten"]["0.01-0.1"]["photos"] == 2
+    table = summary.markdown(summary.summarise(rows))
+    assert "| twenty | 7 | 0 |" in table and "(and 7 infinite)" in table
+
+
+def test_failures_are_recorded_and_not_averaged(cases, tmp_path):
+    results = {"tool": offset_results(cases, tmp_path / "tool", 10)}
+    (tmp_path / "tool" / "2.png").unlink()
+    cv2.imwrite(str(tmp_path / "tool" / "4.png"), draw(0, 50, 60))
+    (tmp_path / "tool" / "5.png").write_text("no picture")
+    rows = runs.run(cases, ["mean-colour"], tmp_path / "report", results=results)
+    errors = [row["error"] for row in rows if row["method"] == "tool"]
+    assert [bool(error) for error in errors] == [False, False, True, False, True, True, False]
+    assert "no result named 2" in errors[2] and "is 60 x 50 pixels" in errors[4]
+    average = summary.summarise(rows)["96"]["tool"]["all"]
+    assert (average["photos"], average["failures"]) == (4, 3)
+    assert average["hole_l1_grey_levels"]["mean"] == 10
+    assert summary.summarise(rows)["96"]["mean-colour"]["all"]["failures"] == 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_run_goes_on_to_the_same_summary(cases, tmp_path, processes):
+    whole = runs.run(cases, ["telea", "mean-colour"], tmp_path / "report")
+    interrupted = tmp_path / "interrupted"
+    shutil.copytree(tmp_path / "report" / "masks", interrupted / "masks")
+
+    def stop(done):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    arguments = cases, ["telea", "mean-colour"], interrupted
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(*arguments, processes=processes, progress=stop)
+    table = interrupted / "results.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + 2 * 3
+    table.write_text("".join(lines)[:-20])  # in the middle of the last one
+    done = []
+    rows = runs.run(*arguments, processes=processes, progress=done.append)
+    assert done == [3, 4, 5, 6, 7]  # the case of the line that was cut off once more
+    assert without_costs(rows) == without_costs(whole)
+    assert len(table.read_text().splitlines()) == 1 + 2 * 7
+    assert str(runs.run(*arguments, progress=pytest.fail)) == str(rows)  # NaN is not NaN
+
+
+def test_other_weights_under_the_same_name_are_refused(cases, tmp_path):
+    weights = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path in weights:
+        path.write_text(path.name)
+    assert identity("hifill", weights[0]) != identity("hifill", weights[1])
+    assert identity("x=" + str(weights[0])) == identity("hifill", weights[0])
+    assert identity("telea", weights[0]) == ""
+    runs._check_methods(tmp_path, {"hifill": identity("hifill", weights[0])})
+    with pytest.raises(ValueError, match="rows of another model called hifill"):
+        runs._check_methods(tmp_path, {"hifill": identity("hifill", weights[1])})
+    with pytest.raises(ValueError, match="two methods of one name"):
+        runs.run(cases, ["telea", "telea"], tmp_path / "report")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in METHODS if "cra-" not in name))
+def test_methods_fill_what_they_do_not_see(name):
+    method = make_method(name)
+    photo = draw(3, 70, 90)
+    hole = np.zeros((70, 90), bool)
+    hole[20:40, 30:60] = True
+    filled = method(np.where(hole[..., None], np.uint8(0), photo), hole)
+    assert filled.shape == photo.shape and filled.dtype == np.uint8
+    error = np.abs(filled.astype(int) - photo)[hole].mean()
+    assert 0 < error < 60  # black would be above 100
+    if not name.startswith("hifill-"):
+        np.testing.assert_array_equal(filled[~hole], photo[~hole])
+
+
+def test_operators():
+    """At the paper's choice they are the wrapper; others differ; only squares can be had."""
+    photo = draw(5, 1024, 1024)
+    photo = np.clip(photo + np.random.default_rng(0).normal(0, 9, photo.shape), 0, 255)
+    photo, hole = photo.astype(np.uint8), np.zeros((1024, 1024), bool)
+    hole[300:500, 400:700] = True
+    wrapper = make_method("hifill")(photo, hole)
+    chosen = make_method("cra-average-bilinear")(photo, hole)
+    difference = np.abs(chosen.astype(int) - wrapper)[hole]
+    assert difference.max() <= 1 and difference.mean() < 0.01
+    other = make_method("cra-nearest-bicubic")(photo, hole)
+    assert np.abs(other.astype(int) - wrapper)[hole].mean() > 0.5
+    with pytest.raises(ValueError, match="squares of a multiple of 512, not 1024 x 1000"):
+        make_method("cra-average-bilinear")(photo[:1000], hole[:1000])
+
+
+def test_models_and_unknown_names(export_folder, tmp_path):
+    photo, hole = draw(3, 70, 90), np.zeros((70, 90), bool)
+    hole[20:40, 30:60] = True
+    for path in (export_folder / "hifill", export_folder / "hifill.pb"):
+        filled = make_method(f"ours={path}")(photo, hole)
+        np.testing.assert_array_equal(filled[~hole], photo[~hole])
+        assert identity(f"ours={path}")
+    with pytest.raises(ValueError, match="no method 'lama'; choose of hifill, "):
+        make_method("lama")
+    with pytest.raises(ValueError, match="no such"):
+        make_method("x=missing.weights.h5")
+    (tmp_path / "a.png").touch()
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match="2 results named a"):
+        read_result(tmp_path, "photos/a.webp", (5, 5))
+
+
+def command(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", "from hifill.evaluation import command; command.run()"]
+        + [str(argument) for argument in arguments],
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+def test_the_command(photos, tmp_path):
+    report = tmp_path / "a report"
+    flags = [f"--photos={photos}", f"--report={report}", "--methods=telea,mean-colour"]
+    code, stderr = command(*flags, "--sizes=64,native", "--count=3", "--processes=2")
+    assert code == 0, stderr
+    names = {path.name for path in report.iterdir()}
+    assert names >= {"report.html", "report.md", "results.csv", "summary.json", "protocol.json"}
+    code, stderr = command(*flags, "--sizes=64,native", "--count=3", f"--results=x={tmp_path}")
+    assert code == 1 and "6 of 18 fills failed; they are in no average" in stderr
+    assert "no result named 0" in stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--photos=/nowhere"], 1, "/nowhere: no such photo file or folder"),
+        (["--photos={photos}", "--methods=lama"], 1, "no method 'lama'"),
+        (["--photos={photos}", "--masks=/nowhere"], 1, "/nowhere: no such mask"),
+        (["--photos={photos}", "--sizes=large"], 2, "must be native or numbers"),
+        (["--photos={photos}", "--results=lama"], 2, "give NAME=FOLDER"),
+        (["--photos={photos}", "surplus"], 2, "unexpected argument 'surplus'"),
+        ([], 2, "photos"),
+    ],
+)
+def test_bad_input_gets_one_line(photos, tmp_path, flags, code, message):
+    flags = [flag.format(photos=photos) for flag in flags]
+    actual, stderr = command(*flags, f"--report={tmp_path / 'report'}")
+    assert actual == code and message in stderr and "Traceback" not in stderr
+
+
+def test_bins():
+    def of(share):
+        return protocol.Case("", "", "", "", "", share).hole_bin
+
+    shares = [0, 0.01, 0.011, 0.1, 0.10001, 0.6, 0.61]
+    assert [of(share) for share in shares] == [-1, -1, 0, 0, 1, 5, 6]
+    assert summary.bin_name(-1) == "below 0.01" and summary.bin_name(6) == "above 0.6"
+    assert math.isclose(protocol.BINS[0][0], 0.01)
