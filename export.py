@@ -16,7 +16,7 @@ def define_flags():
     string, integer, real, _, choice = command_line.definers(values)
     string("output", None, "Folder to write to.", required=True)
     string("weights", None, "Weights file or training run; not set, the shipped weights.")
-    integer("version", None, "Number of the SavedModel; not set, the next one.", lower_bound=1)
+    integer("version", None, "Number of the SavedModel; not set, the next one.", 1, 2**63 - 1)
     flags.DEFINE_multi_enum(
         "formats",
         ["saved_model", "frozen_graph"],

@@ -31,7 +31,8 @@ def photo_and_hole(side):
 
 
 def latest(export):
-    return max((export / "hifill").iterdir(), key=lambda path: int(path.name))
+    versions = [path for path in (export / "hifill").iterdir() if path.name.isdecimal()]
+    return max(versions, key=lambda path: int(path.name))
 
 
 def load_root(export):

@@ -22,6 +22,7 @@ sees the pixels outside the hole, and nothing else of the files.
 # What TensorFlow Serving answers over REST for some of the gRPC codes.
 _CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 _CODES |= {503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+_LONGEST_WAIT = 30  # seconds between two tries
 
 
 class RemoteInpainter:
@@ -31,8 +32,8 @@ class RemoteInpainter:
 
     Args:
         server: "HOST:PORT"; for REST also a URL, such as "https://HOST/PREFIX".
-        protocol: "rest", which needs no TensorFlow, or "grpc", which needs the packages of
-            `hifill[serving]` and sends a quarter less.
+        protocol: "rest", which needs no TensorFlow, or "grpc", which needs the packages
+            tensorflow-serving-api and grpcio and sends a quarter less. gRPC is not encrypted.
         model: the name that the server knows the model by.
         version: an int; None for the server's latest.
         timeout: seconds that the server has for one photo. Over REST, that it may be silent.
@@ -46,9 +47,12 @@ class RemoteInpainter:
         self, server, protocol="rest", model="hifill", version=None, timeout=60.0, retries=4
     ):
         transport = {"rest": _rest, "grpc": _grpc}.get(protocol)
-        if not (transport and 0 < timeout < 1e6 and retries >= 0):
-            raise ValueError(f"wrong {protocol=}, {timeout=} or {retries=}; choose rest or grpc")
-        self._name = f"{server} ({protocol})"
+        if not transport:
+            raise ValueError(f"unknown protocol {protocol!r}, choose rest or grpc")
+        if not 0 < timeout < 1e6 or retries < 0:
+            raise ValueError(f"{timeout=} or {retries=} is out of range")
+        # A password may stand before an @.
+        self._name = f"{server.rpartition('@')[2]} ({protocol})"
         self._model = f"{model!r}" if version is None else f"{model!r} in version {version}"
         self._timeout, self._retries = timeout, retries
         self._send = transport(server, model, version, timeout)
@@ -96,13 +100,14 @@ class RemoteInpainter:
             What a PNG file holds: the photo inpainted, upright, with its alpha and bit depth.
 
         Raises:
-            ValueError: if the server refuses the photo, does not know the model, is unavailable or
-                too slow, or is no TensorFlow Serving. The message is one line.
+            ValueError: if the server refuses the photo, is too slow, or is no TensorFlow Serving.
+                The message is one line, here and below.
+            ConnectionError: if the server is unavailable, or does not know the model.
         """
         for attempt in range(1 + self._retries):
             if attempt:
                 # At random, lest all clients of a server that was away return at once.
-                time.sleep(2 ** (attempt - 2) * random.uniform(0.5, 1))
+                time.sleep(min(2 ** (attempt - 2), _LONGEST_WAIT) * random.uniform(0.5, 1))
             try:
                 answer = self._send(image_bytes=image_bytes, mask_bytes=mask_bytes)
                 if answer.startswith(b"\x89PNG"):
@@ -114,16 +119,18 @@ class RemoteInpainter:
                     code = "UNAVAILABLE"
             if code != "UNAVAILABLE":
                 break
-        raise ValueError(f"{self._name}: {self._explain(code, message, 1 + attempt)}")
+        kind = ConnectionError if code in ("UNAVAILABLE", "NOT_FOUND") else ValueError
+        raise kind(f"{self._name}: {self._explain(code, message, 1 + attempt)}")
 
     def _explain(self, code, message, tries):
         message = _one_line(message) if code == "UNAVAILABLE" else _essence(message)
-        if re.search(r"signature|named input", message, re.IGNORECASE):
+        about_model = code in ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION")
+        if about_model and re.search(r"signature|named input", message, re.IGNORECASE):
             return f"model {self._model} is not one that export.py wrote ({message})"
         sentences = {
             "INVALID_ARGUMENT": message,
             "NOT_FOUND": f"has no model {self._model}; check --model_name and --model_version",
-            "RESOURCE_EXHAUSTED": f"out of memory; send a smaller photo ({message})",
+            "RESOURCE_EXHAUSTED": f"out of memory, or over a limit of the server's ({message})",
             "DEADLINE_EXCEEDED": f"no answer within {self._timeout:g} s, or the server's own limit;"
             " raise --timeout here or --rest_api_timeout_in_ms there, or send smaller photos",
             "UNAVAILABLE": f"unavailable, tries: {tries} ({message}); check that its"
@@ -140,7 +147,9 @@ def _rest(server, model, version, timeout):
     """Returns a function: sends the inputs of serving_default over REST, returns the output."""
     import requests
 
-    url = server if re.match("https?://", server) else f"http://{server}"
+    url = server if "://" in server else f"http://{server}"
+    if not re.match("https?://", url, re.IGNORECASE):
+        raise ValueError(f"{server}: is no http or https URL")
     url = f"{url.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}"
     url += ":predict" if version is None else f"/versions/{version}:predict"
 
@@ -160,7 +169,7 @@ def _rest(server, model, version, timeout):
             if response.ok:
                 return base64.b64decode(answer["outputs"][0]["b64"], validate=True)
             message = str(answer["error"])
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             if code in (502, 503, 504):  # a proxy says it of a server that is gone
                 raise _Refused("UNAVAILABLE", status) from error
             message = f"answered {status}, but not as TensorFlow Serving does; check --server"
@@ -177,7 +186,9 @@ def _grpc(server, model, version, timeout):
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
     except ImportError as error:
-        raise ValueError(f"{error}: pip install 'hifill[serving]', or use REST") from error
+        raise ValueError(
+            f"{error}: pip install tensorflow-serving-api grpcio, or use REST"
+        ) from error
     if "/" in server:
         raise ValueError(f"{server}: is a URL; for gRPC give HOST:PORT")
     options = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
@@ -244,7 +255,12 @@ def run():
     inpaint.define_file_flags(values)
     string, integer, real, _, choice = command_line.definers(values)
     string("server", None, "HOST:PORT; for REST also a URL.", required=True)
-    choice("protocol", "rest", ["rest", "grpc"], "grpc needs pip install 'hifill[serving]'.")
+    choice(
+        "protocol",
+        "rest",
+        ["rest", "grpc"],
+        "grpc needs pip install tensorflow-serving-api grpcio.",
+    )
     string("model_name", "hifill", "What the server calls the model.")
     integer("model_version", None, "Version of the model; not set, the latest.", lower_bound=1)
     real("timeout", 60, "Seconds that the server has for one photo.", lower_bound=0)

@@ -10,9 +10,14 @@ import shutil
 import tensorflow as tf
 
 import hifill
-from hifill.image_io import MAX_PIXELS, ImageError, replace_file
+from hifill.image_io import MAX_PIXELS, replace_file
 from hifill.saved_model import ServedInpainter
 from hifill.weights import fingerprint, load_generator, training_step
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks.
+    fcntl = None
 
 MODEL = "hifill"  # the folder of the versions, and the name that servers know
 METADATA = "hifill.json"
@@ -52,10 +57,28 @@ def export(
 
     Raises:
         ValueError: if the weights are missing or do not fit, the version exists, a photo to warm
-            up with is too large, a package is missing for a format, or something cannot be
-            written. Nothing is written by halves.
+            up with is too large, a package is missing for a format, another export writes to the
+            folder, or something cannot be written. Each file, and the SavedModel's folder, appears
+            complete or not at all.
     """
+    if not str(output):
+        raise ValueError("--output is empty; name a folder")
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise ValueError(f"unknown format {unknown[0]!r}, choose of {', '.join(FORMATS)}")
+    if size <= 0 or size % 64:
+        raise ValueError(f"size must be a multiple of 64, got {size}")
+    largest = max(warm_up, default=0)
+    if largest**2 > max_pixels:
+        raise ValueError(
+            f"--warm_up={largest}: {largest} x {largest} pixels are over the limit of {max_pixels}"
+        )
     output = pathlib.Path(output)
+    with _locked(output):
+        return _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up, size)
+
+
+def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up, size):
     versions = output / MODEL
     if version is None:
         version = 1 + max(_existing_versions(versions), default=0)
@@ -63,14 +86,6 @@ def export(
         raise ValueError(
             f"{versions / str(version)}: exists; choose another --version or leave it out"
         )
-    largest = max(warm_up, default=0)
-    if largest**2 > max_pixels:
-        raise ValueError(
-            f"--warm_up={largest}: {largest} x {largest} pixels are over the limit of {max_pixels}"
-        )
-    existing = next(path for path in (versions, *versions.parents) if path.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        raise ValueError(f"{output}: cannot be written below {existing}; choose another --output")
     generator = load_generator(weights)
     files = {}
     if "frozen_graph" in formats:
@@ -111,10 +126,39 @@ def export(
     return written
 
 
+@contextlib.contextmanager
+def _locked(folder):
+    """Makes a folder, keeps other exports out of it, and removes it if it stays empty."""
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --output"
+        ) from error
+    try:
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"{folder}: cannot be written; choose another --output")
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"{folder}: another export writes here; wait for it") from error
+        yield
+    finally:
+        os.close(lock)
+        if made:
+            for path in (folder / MODEL, folder):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+
+
 def _existing_versions(folder):
     if not folder.is_dir():
         return []
-    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    names = [path.name for path in folder.iterdir()]
+    return [int(name) for name in names if name.isdecimal() and name.isascii()]
 
 
 @contextlib.contextmanager
@@ -130,8 +174,6 @@ def _appearing(path):
                 os.fsync(written.fileno())
         temporary.rename(path)
     except (OSError, tf.errors.OpError) as error:
-        if isinstance(error, ImageError):
-            raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ValueError(
             f"{path}: cannot be written ({reason}); choose another --output"

@@ -16,8 +16,8 @@ class GeneratorFile:
 
     Args:
         path: a frozen graph (`.pb`) with the nodes of `frozen_graph.frozen_graph`, ours or the
-            authors'; or a SavedModel's folder, or the folder of its versions (the latest is
-            taken), with our signature `generator`.
+            authors'; or a SavedModel with our signature `generator`: its folder, that of its
+            versions or of an export (the latest version is taken).
 
     Attributes:
         size: height and width of the picture.
@@ -37,7 +37,7 @@ class GeneratorFile:
 def is_generator_file(path):
     """Whether `GeneratorFile` is for a path, rather than `hifill.weights`."""
     path = pathlib.Path(path)
-    return path.suffix == ".pb" or _saved_model_folder(path) is not None
+    return path.suffix.lower() == ".pb" or _saved_model_folder(path) is not None
 
 
 def _read_frozen(path):
@@ -55,6 +55,9 @@ def _read_frozen(path):
     if missing:
         raise ValueError(f"{path}: a graph without {', '.join(missing)}; is it HiFill's?")
     image, mask, inpainted, attention = map(function.graph.get_tensor_by_name, _NODES)
+    shapes = [tensor.shape.as_list() for tensor in (image, mask) if tensor.shape.rank == 4]
+    if len(shapes) < 2 or None in shapes[0] or shapes[0][:3] != shapes[1][:3]:
+        raise ValueError(f"{path}: img:0 and mask:0 are not of one fixed size; is it HiFill's?")
     graph = function.prune([image, mask], [inpainted, attention])
 
     def call(masked_image, masks):
@@ -65,18 +68,13 @@ def _read_frozen(path):
 
 
 def _saved_model_folder(path):
-    """The folder of a SavedModel, or the latest of a folder of versions, or None."""
-    versions = [path / name for name in _numbers(path)]
-    for folder in [path, *versions[-1:]]:
-        if (folder / "saved_model.pb").exists():
-            return folder
+    """The folder of a SavedModel, or the latest in a folder of versions or an export; or None."""
+    for parent in (path, path / "hifill"):
+        numbers = [p for p in parent.glob("*") if p.name.isdecimal() and p.name.isascii()]
+        for folder in (parent, *sorted(numbers, key=lambda p: int(p.name), reverse=True)):
+            if (folder / "saved_model.pb").exists():
+                return folder
     return None
-
-
-def _numbers(path):
-    if not path.is_dir():
-        return []
-    return sorted((p.name for p in path.iterdir() if p.name.isdecimal()), key=int)
 
 
 def _read_saved_model(path):
@@ -86,6 +84,7 @@ def _read_saved_model(path):
     try:
         model = tf.saved_model.load(str(folder))
         signature = model.signatures["generator"]
+        size = signature.structured_input_signature[1]["image"].shape[1]
     except (OSError, tf.errors.OpError, ValueError) as error:
         raise ValueError(f"{folder}: not a SavedModel, or damaged") from error
     except KeyError as error:
@@ -97,4 +96,4 @@ def _read_saved_model(path):
 
     # The signature's variables live as long as the model that it came from.
     call.model = model
-    return call, signature.structured_input_signature[1]["image"].shape[1]
+    return call, size

@@ -182,8 +182,8 @@ class HighResolutionInpainter(tf.Module):
         grid = self.size // _CELL
         patch_height, patch_width = tf.shape(image)[1], tf.shape(image)[3]
         upsampling = _upsampling(patch_height)
-        row_bytes = 4 * 3 * grid * grid * patch_width
-        rows = tf.maximum(1, _CHUNK_BYTES // row_bytes)
+        # Not the product of all, which could overflow.
+        rows = tf.maximum(1, _CHUNK_BYTES // (4 * 3 * grid * grid) // patch_width)
         chunks = tf.TensorArray(image.dtype, -(-patch_height // rows), infer_shape=False)
         for i in tf.range(-(-patch_height // rows)):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)

@@ -14,7 +14,7 @@ _OTHER_FORMATS = {
     "a TIFF": b"II*\x00",
     "a big-endian TIFF": b"MM\x00*",
 }
-_HEAD = 2**17  # EXIF is at most 64 KiB, and stands before everything else of that size
+_MOST_SEGMENTS = 500  # before the picture; more are not looked at
 
 
 def check(condition, *message):
@@ -54,9 +54,9 @@ def read_header(content, name, max_pixels):
     kind = tf.where(tf.strings.length(content) == 0, "empty", kind)
     with tf.control_dependencies([check(is_jpeg | is_png, name, " is ", kind, "; ", _ADVICE)]):
         content = tf.identity(content)
-    head = tf.strings.substr(content, 0, _HEAD)
+    data = tf.io.decode_raw(content, tf.uint8)
     height, width, channels, bits, orientation = tf.cond(
-        is_jpeg, lambda: _jpeg_header(content, head, name), lambda: _png_header(head)
+        is_jpeg, lambda: _jpeg_header(content, data), lambda: _png_header(data)
     )
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     size = [name, " of ", width, " x ", height, " pixels "]
@@ -93,7 +93,8 @@ def decode_pixels(header, channels, dtype):
     """
 
     def from_png():
-        return tf.io.decode_png(header["content"], channels, dtype)
+        image = tf.io.decode_png(header["content"], channels, dtype)
+        return _upright(image, header["orientation"])
 
     if dtype == tf.uint16:
         return from_png()
@@ -132,16 +133,23 @@ def decode_hole(header):
 
 def _white(rgba):
     """`image_io.white_of`: luminance (BT.601), rounded, in the upper half of its range."""
-    wide = tf.int32 if rgba.dtype == tf.uint8 else tf.int64
+    # The weights sum to 2^16, so that 32 bits are enough for 16 of a sample.
+    wide = tf.int32 if rgba.dtype == tf.uint8 else tf.uint32
     middle = (rgba.dtype.max + 1) // 2
     alpha = rgba[..., 3:]
 
     def is_bright():
-        red, green, blue = (tf.cast(rgba[..., i : i + 1], wide) for i in range(3))
-        return 19595 * red + 38470 * green + 7471 * blue >= (middle << 16) - 2**15
+        weighed = [
+            tf.cast(rgba[..., i : i + 1], wide) * tf.constant(weight, wide)
+            for i, weight in enumerate((19595, 38470, 7471))
+        ]
+        return tf.add_n(weighed) >= tf.constant((middle << 16) - 2**15, wide)
 
-    varies = tf.reduce_min(tf.cast(alpha, wide)) != tf.reduce_max(tf.cast(alpha, wide))
-    return tf.cond(varies, lambda: tf.cast(alpha, wide) >= middle, is_bright)
+    return tf.cond(
+        tf.reduce_any(alpha != alpha[:1, :1]),
+        lambda: alpha >= tf.constant(middle, alpha.dtype),
+        is_bright,
+    )
 
 
 def _starts_with(content, magic):
@@ -149,11 +157,12 @@ def _starts_with(content, magic):
 
 
 def _integer(data, position, size, big_endian=True):
-    """An unsigned integer of `size` bytes at a position of int64 [N]; beyond the end are zeros."""
+    """An unsigned integer of `size` bytes at a position of uint8 [N]; beyond the end are zeros."""
     position = tf.convert_to_tensor(position, tf.int64)
     places = position[..., None] + tf.range(size, dtype=tf.int64)
     inside = (places >= 0) & (places < tf.size(data, tf.int64))
-    taken = tf.where(inside, tf.gather(data, tf.where(inside, places, 0)), 0)
+    taken = tf.cast(tf.gather(data, tf.where(inside, places, 0)), tf.int64)
+    taken = tf.where(inside, taken, 0)
     weights = [256**i for i in range(size)]
     little, big = (
         tf.reduce_sum(taken * tf.constant(order, tf.int64), axis=-1)
@@ -162,47 +171,87 @@ def _integer(data, position, size, big_endian=True):
     return tf.where(big_endian, big, little)
 
 
-def _png_header(head):
-    data = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
+def _png_header(data):
     # By colour type: 0 is grey, 2 RGB, 3 a palette, 4 grey and alpha, 6 RGB and alpha.
-    channels = tf.gather([1, 3, 3, 3, 2, 3, 4, 3], _integer(data, 25, 1) % 8)
+    colour_type = _integer(data, 25, 1) % 8
+    channels = tf.gather([1, 3, 3, 3, 2, 3, 4, 3], colour_type)
     numbers = [_integer(data, 16, 4), _integer(data, 20, 4), _integer(data, 24, 1)]
     width, height, bits = (tf.cast(tf.minimum(n, 2**31 - 1), tf.int32) for n in numbers)
-    return height, width, channels, bits, tf.constant(1)
+    orientation, transparent = _png_chunks(data)
+    channels = tf.where(transparent & (channels % 2 == 1), channels + 1, channels)
+    height, width = _turned(height, width, orientation)
+    return height, width, channels, bits, orientation
 
 
-def _jpeg_header(content, head, name):
+def _png_chunks(data):
+    """What the chunks before the picture say: the orientation, and whether there is a tRNS."""
+    orientation = tf.constant(1, tf.int64)
+    transparent = tf.constant(False)
+    position = tf.constant(8, tf.int64)  # after the signature
+    for _ in tf.range(_MOST_SEGMENTS):
+        length, kind = _integer(data, position, 4), _integer(data, position + 4, 4)
+        if position + 8 > tf.size(data, tf.int64) or kind == int.from_bytes(b"IDAT", "big"):
+            break
+        if kind == int.from_bytes(b"eXIf", "big"):
+            orientation = _tiff_orientation(data, position + 8)
+        transparent |= kind == int.from_bytes(b"tRNS", "big")
+        position += 12 + length
+    return _valid(orientation), transparent
+
+
+def _jpeg_header(content, data):
     with tf.name_scope("size_of_jpeg"):
         shape = tf.io.extract_jpeg_shape(content)
-    orientation = _exif_orientation(tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64))
-    shape = tf.where(orientation > 4, tf.gather(shape, [1, 0, 2]), shape)
-    return shape[0], shape[1], shape[2], tf.constant(8), orientation
+    orientation = _jpeg_orientation(data)
+    height, width = _turned(shape[0], shape[1], orientation)
+    # The four channels of CMYK are decoded to three.
+    return height, width, tf.minimum(shape[2], 3), tf.constant(8), orientation
 
 
-def _exif_orientation(data):
-    """The orientation of a JPEG's EXIF block, 1 if there is none: int64 [N] bytes -> int32."""
-    size = tf.size(data, tf.int64)
+def _jpeg_orientation(data):
+    """The orientation that a JPEG's EXIF block says, 1 if there is none: uint8 [N] -> int32."""
     found = tf.constant(1, tf.int64)
     position = tf.constant(2, tf.int64)  # after the start-of-image marker
-    while position + 4 <= size and _integer(data, position, 1) == 0xFF:
-        marker = _integer(data, position + 1, 1)
-        length = _integer(data, position + 2, 2)
-        is_exif = _integer(data, position + 4, 6) == int.from_bytes(b"Exif\0\0", "big")
-        if marker == 0xE1 and is_exif:
-            found = _tiff_orientation(data, position + 10)
+    for _ in tf.range(_MOST_SEGMENTS):
+        marker, length = _integer(data, position + 1, 1), _integer(data, position + 2, 2)
+        outside = position + 4 > tf.size(data, tf.int64)
         # The picture itself follows the start-of-scan marker.
-        position = size if marker == 0xDA else position + 2 + tf.maximum(length, 2)
-    return tf.cast(tf.where((found >= 1) & (found <= 8), found, 1), tf.int32)
+        if outside or _integer(data, position, 1) != 0xFF or marker == 0xDA:
+            break
+        if marker == 0xFF:  # a byte to fill with
+            position += 1
+        else:
+            is_exif = _integer(data, position + 4, 6) == int.from_bytes(b"Exif\0\0", "big")
+            if marker == 0xE1 and is_exif:
+                found = _tiff_orientation(data, position + 10)
+            position += 2 + tf.maximum(length, 2)
+    return _valid(found)
 
 
 def _tiff_orientation(data, start):
-    """The value of tag 274 in the first directory of the TIFF stream that begins at `start`."""
-    big_endian = _integer(data, start, 1) == ord("M")
+    """The value of tag 274 in the first directory of the TIFF stream at `start`, or 1."""
+    order = _integer(data, start, 2)
+    big_endian = order == int.from_bytes(b"MM", "big")
     directory = start + _integer(data, start + 4, 4, big_endian)
-    entries = directory + 2 + 12 * tf.range(_integer(data, directory, 2, big_endian))
+    count = _integer(data, directory, 2, big_endian)
+    entries = directory + 2 + 12 * tf.range(count)
     tags = _integer(data, entries, 2, big_endian)
-    values = _integer(data, entries + 8, 2, big_endian)
-    return tf.reduce_max(tf.where(tags == 274, values, 0))
+    last = tf.reduce_max(tf.where(tags == 274, entries, -1))
+    kind = _integer(data, last + 2, 2, big_endian)
+    # 3 is a SHORT of two bytes, 4 a LONG of four.
+    short, long = (_integer(data, last + 8, size, big_endian) for size in (2, 4))
+    known = (last >= 0) & (big_endian | (order == int.from_bytes(b"II", "big")))
+    return tf.where(known, tf.where(kind == 4, long, short), 1)
+
+
+def _valid(orientation):
+    inside = (orientation >= 1) & (orientation <= 8)
+    return tf.cast(tf.where(inside, orientation, 1), tf.int32)
+
+
+def _turned(height, width, orientation):
+    turned = orientation > 4
+    return tf.where(turned, width, height), tf.where(turned, height, width)
 
 
 def _upright(image, orientation):

@@ -19,6 +19,7 @@ photos as photo_mask or photo.mask.
 """
 
 FULLEST = 0.95
+_SMALLEST = 512  # smaller sides are mirrored up to it before a hole is filled
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +69,13 @@ class Inpainter:
         image, mask = np.asarray(image), np.asarray(mask)
         if mask.dtype.kind == "f":
             mask = mask.astype(np.float32)
-        if not hole_of(mask).any():
+        hole = hole_of(mask)
+        if not hole.any():
             return image.copy()
+        if image.dtype.kind == "f":
+            outside = ~((image >= 0) & (image <= 1)).all(axis=-1)  # NaN is
+            if outside.shape == hole.shape[:2] and outside[~hole.reshape(outside.shape)].any():
+                raise ValueError("image holds known values outside 0 to 1; divide 8 bits by 255")
         try:
             return self._wrapper(image, mask).numpy()
         except tf.errors.ResourceExhaustedError as error:
@@ -138,6 +144,9 @@ def inpaint_file(inpainter, job, flags):
         raise ValueError(f"{job.photo}: no mask for it; name one {stem}_mask.png")
     max_pixels = int(min(flags.max_megapixels * 1e6, 2**62))
     photo = image_io.read_photo(job.photo, max_pixels)
+    height, width = photo.pixels.shape[:2]
+    if max(height, _SMALLEST) * max(width, _SMALLEST) > max(max_pixels, _SMALLEST**2):
+        raise ValueError(f"{job.photo}: {width} x {height} pixels are too long for the other side")
     hole = image_io.read_mask(job.mask, photo.pixels.shape[:2], flags.invert_mask, max_pixels)
     hole = dilate(hole, flags.dilate)
     if hole.any():
@@ -165,7 +174,8 @@ def fill_files(make_inpainter, arguments, flags):
 
     Args:
         make_inpainter: function without arguments that returns an `Inpainter`, or anything called
-            like one. It is called when the files are known to make sense.
+            like one. It is called when the files are known to make sense. After a ConnectionError
+            of what it returns, no other photo is tried.
         arguments: the command's positional arguments.
         flags: the parsed flags of `define_file_flags`.
 
@@ -184,9 +194,14 @@ def fill_files(make_inpainter, arguments, flags):
     inpainter = make_inpainter()
     failed = 0
     with logging_redirect_tqdm():
-        for job in tqdm(planned, unit="photo", disable=len(planned) == 1):
+        bar = tqdm(planned, unit="photo", disable=len(planned) == 1)
+        for done, job in enumerate(bar):
             try:
                 inpaint_file(inpainter, job, flags)
+            except ConnectionError as error:
+                _log.error("%s", error)
+                failed += len(planned) - done
+                break
             except (ValueError, OSError) as error:
                 failed += 1
                 _log.error("%s", error)

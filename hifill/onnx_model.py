@@ -23,7 +23,7 @@ def onnx_model(generator, size=512):
     try:
         import tf2onnx
     except ImportError as error:
-        raise ValueError("ONNX needs tf2onnx: pip install 'hifill[onnx]'") from error
+        raise ValueError("ONNX needs tf2onnx: pip install tf2onnx") from error
 
     function = generator_function(generator, size)
     model, _ = tf2onnx.convert.from_function(

@@ -1,5 +1,7 @@
 """A SavedModel that fills holes by itself: encoded files or arrays in, and out, in one graph."""
 
+import itertools
+
 import tensorflow as tf
 from tensorflow.python.saved_model import save_context
 
@@ -13,9 +15,9 @@ _PNG_COMPRESSION = 1  # a fifth of the time of the default, and files 5 to 30 % 
 class ServedInpainter(tf.Module):
     """What is saved: the root is callable, and `named_signatures` gives the signatures.
 
-    The root takes what `HighResolutionInpainter` takes: `model(image, mask)`, uint8 or float32 (0
-    to 1) [H, W, 3] or [B, H, W, 3], with a mask [H, W], [H, W, 1] or [B, H, W, 1], uint8 (above 127
-    is a hole), bool or float32 (above 0.5).
+    The root is called like `HighResolutionInpainter`: `model(image, mask)`, image uint8 or float32
+    (0 to 1), [H, W, 3] with a mask [H, W] or [H, W, 1], or [B, H, W, 3] with a mask [B, H, W, 1] or
+    [1, H, W, 1]; the mask uint8 (above 127 is a hole), bool or float32 (above 0.5).
 
     Args:
         generator: a `hifill.Generator`.
@@ -23,7 +25,7 @@ class ServedInpainter(tf.Module):
         max_pixels: larger photos are refused, height x width.
         size: as for `HighResolutionInpainter`.
 
-    Every signature and the root raise InvalidArgumentError for input that does not fit.
+    The signatures and the root raise InvalidArgumentError for values that do not fit.
     """
 
     def __init__(self, generator, metadata, max_pixels, size=512):
@@ -83,7 +85,7 @@ class ServedInpainter(tf.Module):
             self._trace_root()
 
     def _trace_root(self):
-        for image, mask in (("uint8", "uint8"), ("uint8", "bool"), ("float32", "float32")):
+        for image, mask in itertools.product(("uint8", "float32"), ("uint8", "bool", "float32")):
             photo, photos = ([None, None, 3], image), ([None, None, None, 3], image)
             for photo_spec, mask_shape in (
                 (photo, [None, None]),
@@ -98,30 +100,41 @@ class ServedInpainter(tf.Module):
     def _checked(self, image, mask):
         """Fills the holes of arrays of one rank, if they fit."""
         size, mask_size = tf.shape(image)[-3:-1], tf.shape(mask)[-3:-1]
-        checks = [self._check_size(size), _check_mask_size("mask", mask_size, "image", size)]
+        checks = [
+            *self._check_size("image", size),
+            _check_mask_size("mask", mask_size, "image", size),
+        ]
         if image.shape.rank == 4:
             count, masks = tf.shape(image)[0], tf.shape(mask)[0]
             wrong = ("mask has a batch of ", masks, ", image one of ", count)
             checks.append(image_ops.check((masks == count) | (masks == 1), *wrong))
+            checks.append(image_ops.check(count > 0, "image holds no photos"))
         with tf.control_dependencies(checks):
             image = tf.identity(image)
         if image.dtype == tf.float32:
             # NaN is outside too.
-            inside = tf.reduce_all((image >= 0) & (image <= 1) | (mask > 0.5))
+            hole = (
+                mask if mask.dtype == tf.bool else mask > (127 if mask.dtype == tf.uint8 else 0.5)
+            )
+            inside = tf.reduce_all((image >= 0) & (image <= 1) | hole)
             wrong = "image holds known values outside 0 to 1; divide 8-bit values by 255"
             with tf.control_dependencies([image_ops.check(inside, wrong)]):
                 image = tf.identity(image)
         return self._fill(image, mask)
 
-    def _check_size(self, size):
-        height, width = tf.unstack(size)
-        pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-        fits = (pixels > 0) & (pixels <= self._max_pixels)
-        return image_ops.check(
-            fits,
-            *("image of ", width, " x ", height, " pixels is empty or over the limit of "),
-            self._max_pixels,
-        )
+    def _check_size(self, name, size):
+        height, width = tf.unstack(tf.cast(size, tf.int64))
+        about = (name, " of ", width, " x ", height, " pixels is ")
+        # What is smaller than the generator's picture is mirrored up to it.
+        filled = tf.maximum(height, self._size) * tf.maximum(width, self._size)
+        limit = max(self._max_pixels, self._size**2)
+        return [
+            image_ops.check(height * width > 0, *about, "empty"),
+            image_ops.check(
+                height * width <= self._max_pixels, *about, "over the limit of ", self._max_pixels
+            ),
+            image_ops.check(filled <= limit, *about, "too long for its other side"),
+        ]
 
     def _inpaint_arrays(self, image, mask):
         return {"inpainted": self._checked(image, mask)}
@@ -156,8 +169,11 @@ class ServedInpainter(tf.Module):
         with tf.name_scope("mask_bytes"):
             mask = image_ops.read_header(mask_bytes, mask_name, self._max_pixels)
         size, mask_size = ([header["height"], header["width"]] for header in (photo, mask))
-        fits = _check_mask_size(mask_name, mask_size, image_name, size)
-        with tf.control_dependencies([fits]), tf.name_scope("mask_bytes"):
+        fits = self._check_size(image_name, size)
+        fits.append(_check_mask_size(mask_name, mask_size, image_name, size))
+        with tf.control_dependencies(fits):
+            mask["content"] = tf.identity(mask["content"])
+        with tf.name_scope("mask_bytes"):
             hole = image_ops.decode_hole(mask)
         share = tf.reduce_mean(tf.cast(hole, tf.float32))
         percent = tf.as_string(100 * share, precision=1)

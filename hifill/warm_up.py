@@ -32,7 +32,7 @@ def warm_up_requests(sizes):
         from tensorflow_serving.apis import prediction_log_pb2
     except ImportError as error:
         raise ValueError(
-            f"--warm_up needs a package more ({error}): pip install 'hifill[serving]'"
+            f"--warm_up needs a package more ({error}): pip install tensorflow-serving-api"
         ) from error
     if len(sizes) > _MOST:
         raise ValueError(f"{len(sizes)} sizes to warm up are over TensorFlow Serving's {_MOST}")

@@ -115,23 +115,36 @@ def test_what_is_never_sent(protocol):
 
 def test_unknown_model_and_version(server, protocol):
     for options, named in (({"model": "lama"}, "'lama'"), ({"version": 7}, "version 7")):
-        with pytest.raises(ValueError, match=f"has no model .*{named}") as error:
+        with pytest.raises(ConnectionError, match=f"has no model .*{named}") as error:
             RemoteInpainter(server, protocol, **options)(photo(), hole())
         assert "--model_name" in one_line(error)
 
 
 def test_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(ValueError, match=r"pip install 'hifill\[serving\]'"):
+    with pytest.raises(ValueError, match="pip install tensorflow-serving-api grpcio"):
         RemoteInpainter("localhost:8500", "grpc")
 
 
 def test_nobody_listens(protocol):
     start = time.monotonic()
-    with pytest.raises(ValueError, match=r"localhost:1 .*unavailable, tries: 3") as error:
+    with pytest.raises(ConnectionError, match=r"localhost:1 .*unavailable, tries: 3") as error:
         RemoteInpainter("localhost:1", protocol, retries=2)(photo(), hole())
     assert 0.7 < time.monotonic() - start < 3
     assert "check that" in one_line(error)
+
+
+def test_arguments_that_make_no_sense():
+    for options, message in (
+        ({"protocol": "soap"}, "unknown protocol 'soap'"),
+        ({"timeout": 0}, "timeout=0"),
+        ({"server": "ftp://x"}, "ftp://x: is no http or https URL"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RemoteInpainter(**{"server": "localhost:1", **options})
+    with pytest.raises(ConnectionError) as error:
+        RemoteInpainter("http://me:secret@localhost:1", retries=0)(photo(), hole())
+    assert "secret" not in str(error.value) and "localhost:1" in str(error.value)
 
 
 def test_a_server_that_never_answers(protocol):
@@ -178,6 +191,8 @@ def http_server(status, content):
         (400, b'{"error": "Missing named input: x"}', "not one that export.py wrote", 1),
         (429, b'{"error": "OOM when allocating"}', "out of memory", 1),
         (500, b'{"error": "lost"}', "failed with 500 Internal Server Error .lost", 1),
+        (500, b'{"error": "wrong signature of x.pem"}', "failed with 500 .*wrong signature", 1),
+        (200, b"[" * 100_000, "200 OK, but not as TensorFlow Serving", 1),
         (503, b"<html>busy</html>", "unavailable, tries: 2 .503 Service Unavailable", 2),
         (503, b'{"error": "loading"}', "unavailable, tries: 2 .loading", 2),
         (504, b'{"error": "Timed out"}', "--rest_api_timeout_in_ms", 1),
@@ -185,7 +200,8 @@ def http_server(status, content):
 )
 def test_other_answers(status, content, message, tries):
     with http_server(status, content) as (server, requests):
-        with pytest.raises(ValueError, match=message) as error:
+        kind = ConnectionError if "unavailable" in message else ValueError
+        with pytest.raises(kind, match=message) as error:
             RemoteInpainter(f"http://{server}/", retries=1)(photo(), hole())
         assert server in one_line(error) and len(requests) == tries
     sent = json.loads(requests[0])["inputs"]["image_bytes"][0]["b64"]
@@ -208,7 +224,7 @@ def test_several_root_errors():
 
 
 def test_grpc_to_a_server_that_speaks_http():
-    with http_server(200, b"hello") as (server, _), pytest.raises(ValueError) as error:
+    with http_server(200, b"hello") as (server, _), pytest.raises(ConnectionError) as error:
         RemoteInpainter(server, "grpc", timeout=5, retries=0)(photo(), hole())
     assert "port for the protocol" in one_line(error)
 
@@ -286,12 +302,34 @@ def test_command_on_a_folder_with_a_bad_file(command, mask, tmp_path):
     assert sorted(path.name for path in output.iterdir()) == ["a.png", "c.png"]
 
 
+def test_command_gives_a_folder_up_when_there_is_no_server(mask, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in "abc":
+        Image.fromarray(photo()).save(photos / f"{name}.png")
+    flags = [f"--mask={mask}", f"--output={tmp_path / 'out'}", "--server=localhost:1"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from hifill.client import run; run()",
+            photos,
+            *flags,
+            "--retries=0",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr.count("unavailable, tries: 1") == 1
+    assert "3 of 3 photos failed" in done.stderr
+
+
 def test_command_blames_the_server(command, mask, tmp_path):
     source = tmp_path / "photo.png"
     Image.fromarray(photo()).save(source)
     code, stderr = command(source, f"--mask={mask}", "-o", tmp_path / "o.png", "--model_name=no")
     complaint = stderr.splitlines()[-1]
-    assert code == 1 and "photo.png: localhost" in complaint and "has no model 'no'" in complaint
+    assert code == 1 and "localhost" in complaint and "has no model 'no'" in complaint
 
 
 def test_rest_needs_no_tensorflow(servers, mask, tmp_path):

@@ -126,7 +126,7 @@ def wrong_weights(tmp_path, generator):
     ("arguments", "code", "message"),
     [
         (["--output={folder}", "--version=3"], 1, "hifill/3: exists; choose another --version"),
-        (["--output={folder}/file"], 1, "file: cannot be written below"),
+        (["--output={folder}/file"], 1, "file: cannot be written"),
         (["--output={folder}", "--weights={folder}/none.h5"], 1, "none.h5: no such weights file"),
         (
             ["--output={folder}", "--weights={folder}/wrong.weights.h5"],

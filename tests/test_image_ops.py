@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import zlib
 
 import cv2
 import hypothesis
@@ -19,6 +20,11 @@ LIMIT = 100_000
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def decode_rgb(content):
     return image_ops.decode_pixels(image_ops.read_header(content, "photo", LIMIT), 3, tf.uint8)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def decode_rgba(content):
+    return image_ops.decode_pixels(image_ops.read_header(content, "photo", LIMIT), 4, tf.uint8)
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -87,6 +93,72 @@ def test_damaged_exif_is_as_good_as_none(exif):
     segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     content = content[:2] + segment + content[2:]
     assert int(read_header(content)[-1]) == 1
+    assert decode_rgb(content).shape == (37, 53, 3)
+
+
+def test_orientation_where_it_is_rarely_found():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain, segment = encoded(pixels(3), "JPEG"), exif.tobytes()
+    segment = b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment
+    other = b"\xff\xe2" + (65535).to_bytes(2, "big") + bytes(65533)
+    long = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x04\0\0\0\x01\0\0\0\x06" + bytes(4)
+    long = b"\xff\xe1" + (len(long) + 2).to_bytes(2, "big") + long
+    contents = {
+        "after bytes to fill with": plain[:2] + b"\xff\xff" + segment + plain[2:],
+        "after 200 KB of other segments": plain[:2] + other * 3 + segment + plain[2:],
+        "in four bytes": plain[:2] + long + plain[2:],
+        "PNG": encoded(pixels(3), "PNG", exif=exif),
+        "16-bit PNG": with_chunk(deep_png(pixels(3, dtype=np.uint16)), b"eXIf", exif.tobytes()[6:]),
+    }
+    for name, content in contents.items():
+        header = [int(value) for value in read_header(content)]
+        assert header[:2] == [53, 37] and header[-1] == 6, name
+        if name != "16-bit PNG":
+            expected = image_io.decode_photo(content, name).pixels
+            np.testing.assert_array_equal(decode_rgb(content), expected)
+    deep = decode_deep(contents["16-bit PNG"]).numpy()
+    expected = image_io.decode_photo(contents["16-bit PNG"], "deep").pixels
+    np.testing.assert_array_equal(deep[..., :3], expected)
+
+
+def with_chunk(png, kind, content):
+    """Puts a chunk behind a PNG's header."""
+    chunk = len(content).to_bytes(4, "big") + kind + content
+    chunk += zlib.crc32(kind + content).to_bytes(4, "big")
+    return png[:33] + chunk + png[33:]
+
+
+def transparent_pngs():
+    """PNGs in which single values or palette entries are transparent."""
+    grey = np.array([0, 90, 200, 255], np.uint8)[np.arange(37 * 53).reshape(37, 53) % 4]
+    palette = Image.fromarray(grey).convert("P")
+    deep = grey.astype(np.uint16) * 257
+    deep_key = (200 * 257).to_bytes(2, "big")
+    return {
+        "grey": encoded(Image.fromarray(grey), transparency=200),
+        "RGB": encoded(Image.fromarray(np.stack([grey] * 3, -1)), transparency=(90, 90, 90)),
+        "palette": encoded(palette, transparency=bytes([0, 100, 255, 30] * 64)),
+        "16-bit grey": with_chunk(deep_png(deep), b"tRNS", deep_key),
+        "16-bit RGB": with_chunk(deep_png(np.stack([deep] * 3, -1)), b"tRNS", deep_key * 3),
+    }
+
+
+@pytest.mark.parametrize(("name", "content"), transparent_pngs().items())
+def test_transparent_values(name, content):
+    expected = image_io.decode_photo(content, name)
+    assert int(read_header(content)[2]) in (2, 4)
+    decode = decode_deep if "16" in name else decode_rgba
+    rgba = decode(content).numpy()
+    np.testing.assert_array_equal(rgba[..., :3], expected.pixels)
+    np.testing.assert_array_equal(rgba[..., 3], expected.alpha)
+    _, hole = image_io.white_of(expected)
+    np.testing.assert_array_equal(decode_hole(content)[..., 0], hole)
+
+
+def test_cmyk_has_three_channels():
+    content = encoded(Image.fromarray(pixels(3)).convert("CMYK"), "JPEG")
+    assert int(read_header(content)[2]) == 3
     assert decode_rgb(content).shape == (37, 53, 3)
 
 

@@ -151,7 +151,9 @@ def test_full_mask_is_refused(command, photo, mask, tmp_path):
 
 
 def one_line(stderr):
-    complaints = [line for line in stderr.splitlines() if "hole from the" not in line]
+    # TensorFlow warns of retracing where one process makes many inpainters, as these tests do.
+    expected = ("hole from the", "tf.function retracing")
+    complaints = [line for line in stderr.splitlines() if not any(e in line for e in expected)]
     assert len(complaints) == 1, stderr
     assert "Traceback" not in stderr
     return complaints[0]

@@ -13,6 +13,7 @@ Other flags are Beam's: --runner, for example.
 import argparse
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.tfrecordio import ReadFromTFRecord, WriteToTFRecord
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -54,7 +55,9 @@ class SavedModel:
         try:
             return self._signature(**files)["inpainted_bytes"].numpy()[0]
         except tf.errors.InvalidArgumentError as error:  # this record's fault, and nobody else's
-            raise ValueError(error.message) from None
+            # Without the names of the graph's nodes, and where they were defined.
+            sentence = error.message.split("<stack traces unavailable>")[-1].split("[[")[0]
+            raise ValueError(" ".join(sentence.split())) from None
 
 
 def parse(record):
@@ -92,6 +95,9 @@ def main():
     parser.add_argument("--model", required=True, help="folder of one version of the SavedModel")
     parser.add_argument("--output", required=True, help="how the names of the files written begin")
     flags, rest = parser.parse_known_args()
+    (earlier,) = FileSystems.match([f"{flags.output}*.tfrecord"], [1])
+    if earlier.metadata_list:
+        parser.error(f"{earlier.metadata_list[0].path}: holds earlier results; name another output")
     with beam.Pipeline(options=PipelineOptions(rest)) as pipeline:
         filled, faults = (
             pipeline

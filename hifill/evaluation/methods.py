@@ -133,9 +133,7 @@ def _patchmatch(_):
     try:
         import patchmatch
     except ImportError as error:
-        raise ValueError(
-            "patchmatch needs PyPatchMatch: pip install 'hifill[evaluation]'"
-        ) from error
+        raise ValueError("patchmatch needs PyPatchMatch: pip install PyPatchMatch") from error
     if not patchmatch.patchmatch_available:
         raise ValueError("patchmatch: PyPatchMatch is installed without its native library")
 
@@ -149,9 +147,7 @@ def _biharmonic(_):
     try:
         from skimage.restoration import inpaint_biharmonic
     except ImportError as error:
-        raise ValueError(
-            "biharmonic needs scikit-image: pip install 'hifill[evaluation]'"
-        ) from error
+        raise ValueError("biharmonic needs scikit-image: pip install scikit-image") from error
 
     def fill(photo, hole):
         filled = inpaint_biharmonic(photo, hole, split_into_regions=True, channel_axis=-1)

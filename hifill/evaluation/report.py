@@ -1,0 +1,314 @@
+"""What a run found, to be read: `report.html` and `report.md`, and `summary.json` for programs."""
+
+import datetime
+import html
+import json
+import math
+import os
+import pathlib
+import platform
+import sys
+
+import cv2
+import numpy as np
+
+import hifill
+from hifill import image_io
+from hifill.evaluation import charts, summary
+from hifill.evaluation.metrics import DIRECTIONS, HIGHER, LOWER, ONE
+from hifill.evaluation.protocol import fingerprint
+
+# In full in the functions of these names.
+DEFINITIONS = {
+    "l1_grey_levels": "Mean absolute difference of photo and result over all pixels and channels, "
+    "0 to 255.",
+    "l1_percent_of_255": "The same as a percentage of 255: the “l1 (%)” of most papers.",
+    "l1_relative_percent": "Sum of absolute differences over the sum of the photo's values, in "
+    "percent: dark photos weigh more. Undefined for a black one.",
+    "l1_percent_of_sum": "Sum of absolute differences over the sum of both pictures' values, in "
+    "percent, as in the code of EdgeConnect: a bright fill improves it.",
+    "hole_l1_grey_levels": "Mean absolute difference over the channels of the hole's pixels alone, "
+    "0 to 255.",
+    "psnr_db": "10 log10(255² / mean squared difference) over all pixels and channels, in dB; "
+    "rises as the hole shrinks. Infinite for equal pictures.",
+    "hole_psnr_db": "The same over the hole's pixels alone. Infinite for a perfect fill.",
+    "ssim": "Mean structural similarity over Gaussian windows of 11 x 11 pixels and over R, G and "
+    "B, at most 1. Undefined if a side is shorter than 11 pixels.",
+    "ms_ssim": "Structural similarity on five scales, 0 to 1. Undefined if a side is shorter than "
+    "161 pixels.",
+    "sharpness_ratio": "Mean gradient inside the hole over the photo's in a ring around it: below "
+    "1 is blurred, above 1 noisy; the photo itself is near 1. Undefined for very thin holes and "
+    "flat areas.",
+    "sharpness_of_photo": "Mean gradient inside the hole over that of the photo's own content "
+    "there, which has exactly 1. Undefined for very thin holes and flat areas.",
+    "seam_ratio": "Mean step across the hole's rim over the photo's own steps beside it: above 1 "
+    "the rim shows, below 1 the transition is smoother than the photo. Undefined for very thin "
+    "holes and flat areas.",
+}
+_ARROWS = {HIGHER: "↑", LOWER: "↓", ONE: "→ 1"}
+_WORDS = {HIGHER: "higher is better", LOWER: "lower is better", ONE: "1 is best"}
+_TITLE = "Evaluation of hole filling"
+_MOST_FAILURES = 100  # listed in the page
+
+
+def about(cases, arguments):
+    """What is needed to repeat a run, beside the photos.
+
+    Args:
+        cases: list of `protocol.Case`.
+        arguments: dict, such as the command line and the seed; goes into the result as it is.
+
+    Returns:
+        Dict of texts, numbers, lists and dicts. TensorFlow's version and the GPUs are there if this
+        process has loaded it.
+    """
+    versions = {"hifill": hifill.__version__, "python": platform.python_version()}
+    versions |= {"numpy": np.__version__, "opencv": cv2.__version__}
+    tensorflow, gpus = sys.modules.get("tensorflow"), []
+    if tensorflow:
+        versions["tensorflow"] = tensorflow.__version__
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            details = tensorflow.config.experimental.get_device_details(gpu)
+            gpus.append(details.get("device_name", gpu.name))
+    return {
+        "photos": len({case.photo for case in cases}),
+        "cases": len(cases),
+        "sizes": list(dict.fromkeys(case.size for case in cases)),
+        "protocol_sha256": fingerprint(cases),
+        **arguments,
+        "versions": versions,
+        "system": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory_gb": _memory_gb(),
+        "gpus": gpus,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_report(folder, cases, rows, about):
+    """Writes `summary.json`, `report.md` and `report.html`, each whole or not at all.
+
+    Args:
+        folder: of the report, with the masks and pictures.
+        cases: list of `protocol.Case`.
+        rows: from `runs.run`.
+        about: dict, from the function of this name. The hashes of the models, which `runs.run`
+            left in the folder, are added.
+
+    Raises:
+        image_io.ImageError: if a file cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    models = folder / "methods.json"
+    if models.exists():
+        hashes = {name: value for name, value in json.loads(models.read_text()).items() if value}
+        about = {**about, "models_sha256": hashes}
+    averages = summary.summarise(rows)
+    content = json.dumps({"about": about, "summary": averages}, allow_nan=False, indent=1)
+    foot = "".join(f"    {name}: {_plain(value)}\n" for name, value in about.items())
+    measured = _measured(cases, rows)
+    tables = f"# {_TITLE}\n\n{measured}\n\n{summary.markdown(averages)}\n### About\n\n{foot}"
+    page = _page(folder, cases, rows, averages, about, measured)
+    for name, text in (("summary.json", content), ("report.md", tables), ("report.html", page)):
+        # A name that is no text, which a file may have, is shown with question marks.
+        image_io.replace_file(folder / name, text.encode("utf-8", "replace"))
+
+
+def _cpu():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _memory_gb():
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value)) or "none"
+    return "not known" if value is None else " ".join(str(value).split())
+
+
+def _measured(cases, rows):
+    """What was measured, in two sentences, or three if there are failures."""
+    sizes = ", ".join(_size(rows, size) for size in dict.fromkeys(case.size for case in cases))
+    shares = [100 * case.hole_share for case in cases]
+    failures = sum(bool(row["error"]) for row in rows)
+    text = (
+        f"{len({case.photo for case in cases})} photos, {sizes} pixels, with holes of "
+        f"{min(shares):.1f} to {max(shares):.1f} % of the picture, were filled by "
+        f"{', '.join(dict.fromkeys(row['method'] for row in rows))}. Photos, sizes and holes "
+        f"together have the SHA-256 {fingerprint(cases)}: reports with the same number can be "
+        "compared."
+    )
+    if failures:
+        text += f" {failures} of {len(rows)} fills failed and are in no average."
+    return text
+
+
+def _size(rows, size):
+    """As in "512 x 512", or "native from 481 x 321 to 4000 x 3000"."""
+    sides = {(row["width"], row["height"]) for row in rows if row["size"] == size}
+    sides = sorted((side for side in sides if side[0] > 0), key=math.prod)  # not those unread
+    if not sides:
+        return size
+    least, most = (f"{width:.0f} x {height:.0f}" for width, height in (sides[0], sides[-1]))
+    range_ = least if least == most else f"from {least} to {most}"
+    return range_ if size.isdecimal() else f"{size} {range_}"
+
+
+def _page(folder, cases, rows, averages, about, measured):
+    parts = [f"<h1>{_TITLE}</h1><p>{_escape(measured)}</p>"]
+    for size, methods in averages.items():
+        here = [row for row in rows if row["size"] == size]
+        parts += [f"<h2>{_escape(_size(rows, size))}</h2>", _overall(methods)]
+        parts += ["<h3>By share of the hole</h3>", _by_share(methods)]
+        parts += ["<h3>Time</h3>", charts.times(here)]
+        parts.append(charts.pictures(folder, cases, here))
+    parts.append(_failures([row for row in rows if row["error"]]))
+    parts.append("<h2>The measures</h2><dl>")
+    for name, direction in DIRECTIONS.items():
+        parts.append(f'<dt id="{name}"><code>{name}</code>, {_WORDS[direction]}</dt>')
+        parts.append(f"<dd>{_escape(DEFINITIONS.get(name, ''))}</dd>")
+    parts.append('</dl><h2>About this run</h2><dl class="about">')
+    parts += [f"<dt>{_escape(k)}</dt><dd>{_escape(_plain(v))}</dd>" for k, v in about.items()]
+    body = "\n".join(parts)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_TITLE}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{charts.style()}</style></head>\n<body>\n{body}</dl></body></html>\n"
+    )
+
+
+def _overall(methods):
+    """The table of a size: over all holes."""
+    averages = {method: bins[summary.ALL] for method, bins in methods.items()}
+    columns = {
+        "photos": {m: f"<td>{a['photos']}</td>" for m, a in averages.items()},
+        "failures": {
+            m: f"<td{' class=bad' * (a['failures'] > 0)}>{a['failures']}</td>"
+            for m, a in averages.items()
+        },
+        **{_head(name): _column(averages, name) for name in DIRECTIONS},
+        "seconds, median": {
+            m: f"<td>{charts.short(a['seconds'].get('median'))}</td>" for m, a in averages.items()
+        },
+        "MB, most": {
+            m: f"<td>{charts.short(a['peak_megabytes'].get('maximum'))}</td>"
+            for m, a in averages.items()
+        },
+    }
+    note = (
+        "★ marks the best of a column in the digits shown, among the methods that were measured on "
+        "the most photos, and if no other has more infinite values. Infinite and undefined values "
+        "are counted and left out of the mean."
+    )
+    return f'{_table(columns)}<p class="note">{note}</p>'
+
+
+def _by_share(methods):
+    """A chart of each main measure, and tables of all."""
+    bins = charts.share_bins(methods)
+    figures, rest = [], []
+    for name, direction in DIRECTIONS.items():
+        columns = {}
+        for bin_, label, count in bins:
+            averages = {method: of_bin.get(bin_) for method, of_bin in methods.items()}
+            columns[f"{label} %<br>n = {count}"] = _column(averages, name)
+        table = _table(columns)
+        if name in charts.CHARTED:
+            figures.append(
+                f"<figure><figcaption>{_head(name)}, {_WORDS[direction]}</figcaption>"
+                f"{charts.share_chart(methods, bins, name)}{charts.legend(methods)}"
+                f"<details><summary>As a table</summary>{table}</details></figure>"
+            )
+        else:
+            rest.append(f"<h4>{_head(name)}</h4>{table}")
+    return (
+        f'<div class="charts">{"".join(figures)}</div><details><summary>The other measures by '
+        f"share of the hole</summary>{''.join(rest)}</details>"
+    )
+
+
+def _column(averages, name):
+    """The cells of one measure: dict from method to HTML; None for a method is an empty cell."""
+    means = [average[name]["mean"] for average in averages.values() if average]
+    largest = max((abs(mean) for mean in means if mean is not None), default=0)
+    # As many as give the largest four digits.
+    digits = min(4, max(0, 3 - math.floor(math.log10(largest)))) if largest else 3
+    best = _best(averages, name, digits)
+    cells = {}
+    for method, average in averages.items():
+        if average is None:
+            cells[method] = "<td></td>"
+            continue
+        values = average[name]
+        text = "-" if values["mean"] is None else f"{values['mean']:.{digits}f}"
+        for kind in ("infinite", "undefined"):
+            if values[kind]:
+                text += f"<small>{values[kind]} {kind}</small>"
+        cells[method] = f'<td class="best">★ {text}</td>' if method in best else f"<td>{text}</td>"
+    return cells
+
+
+def _best(averages, name, digits):
+    """The methods whose mean is the best, as rounded; none if that cannot be said."""
+    direction = DIRECTIONS[name]
+    scores = {}  # the less, the better: values that are missing, infinite ones, error
+    for method, average in averages.items():
+        if average and average["photos"] > average[name]["undefined"]:
+            mean, infinite = average[name]["mean"], average[name]["infinite"]
+            mean = math.inf if mean is None else mean
+            error = {HIGHER: -mean, LOWER: mean, ONE: abs(mean - 1)}[direction]
+            missing = average["failures"] + average[name]["undefined"]
+            infinite = -infinite if direction == HIGHER else infinite
+            scores[method] = (missing, infinite, round(error, digits))
+    # Means over different photos do not say which is better.
+    least = min((score[0] for score in scores.values()), default=0)
+    scores = {method: score for method, score in scores.items() if score[0] == least}
+    best = tuple(map(min, zip(*scores.values(), strict=True)))
+    return [method for method, score in scores.items() if score == best]
+
+
+def _table(columns):
+    """HTML of a dict from head to a dict from method to cell."""
+    heads = "".join(f'<th scope="col">{head}</th>' for head in columns)
+    lines = []
+    for method in next(iter(columns.values())):
+        cells = "".join(column[method] for column in columns.values())
+        lines.append(f'<tr><th scope="row">{_escape(method)}</th>{cells}</tr>')
+    return (
+        f'<div class="wide"><table><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _head(name):
+    """The name of a measure, linked to its definition, with an arrow to the better side."""
+    direction = DIRECTIONS[name]
+    text = f"{name.replace('_', '_<wbr>')}&nbsp;{_ARROWS[direction].replace(' ', '&nbsp;')}"
+    return f'<a href="#{name}" title="{_WORDS[direction]}">{text}</a>'
+
+
+def _failures(rows):
+    names = ("method", "photo", "size", "error")
+    lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in names)]
+    for row in rows[:_MOST_FAILURES]:
+        lines.append("<tr>" + "".join(f"<td>{_escape(row[name])}</td>" for name in names))
+    table = f'<div class="wide text"><table>{"</tr>".join(lines)}</tr></table></div>'
+    more = f"<p>And {len(rows) - _MOST_FAILURES} more, in results.csv.</p>"
+    more = more if len(rows) > _MOST_FAILURES else ""
+    return f"<h2>Failures</h2>{table if rows else '<p>None.</p>'}{more}"
+
+
+def _escape(text):
+    return html.escape(str(text))
