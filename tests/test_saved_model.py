@@ -66,9 +66,9 @@ def test_the_root_equals_the_wrapper(model, wrapper, size):
     np.testing.assert_array_equal(model(photo, hole[..., None] > 0), expected)
     np.testing.assert_array_equal(model(photo[None], hole[None, ..., None])[0], expected)
     as_float = photo.astype(np.float32) / 255
-    mask = hole.astype(np.float32) / 255
-    np.testing.assert_array_equal(model(photo, mask), expected)
-    for mask in (mask, hole, hole > 0):
+    real = hole.astype(np.float32) / 255
+    np.testing.assert_array_equal(model(photo, real), expected)
+    for mask in (real, hole, hole > 0):
         np.testing.assert_array_equal(model(as_float, mask), wrapper(as_float, mask))
 
 

@@ -59,8 +59,8 @@ figure{margin:0} figcaption{font-weight:600}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr));
 gap:1.5rem 2rem;margin-bottom:1rem} .time{max-width:34rem}
 .strip{display:flex;flex-wrap:wrap;gap:1rem} .strip figure{width:320px}
-.strip img{display:block;max-width:100%;height:auto;margin:.3rem 0} .strip p{margin:.2rem 0}
-.strip .whole{width:100%}
+.strip img{display:block;outline:1px solid var(--line);max-width:100%;height:auto;margin:.3rem 0}
+.strip p{margin:.2rem 0}
 .about{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
 .about dt,.about dd{margin:0;min-width:0}
 dt{font-weight:600;margin-top:.6rem} dd{margin:0 0 0 1.2rem;max-width:60rem}

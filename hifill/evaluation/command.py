@@ -49,7 +49,7 @@ def main(arguments, flags):
 
         rows = runs.run(cases, methods, folder, flags.weights, results, flags.processes, progress)
     command = shlex.join(["hifill-evaluate", *sys.argv[1:]])
-    write_report(folder, cases, rows, about(cases, {"command": command}))
+    write_report(folder, cases, rows, about(cases, {"command": command, **settings}))
     failed = [row for row in rows if row["error"]]
     for row in failed[:5]:
         _log.error("%s: %s: %s", row["method"], row["photo"], row["error"])

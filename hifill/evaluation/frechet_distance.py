@@ -81,5 +81,6 @@ def frechet_distance(mean1, cov1, mean2, cov2):
 
 def _square_root(covariance):
     values, vectors = np.linalg.eigh(covariance)
-    # Rounding makes eigenvalues that are 0 negative.
-    return vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    # Rounding makes eigenvalues that are 0 negative, or positive with a root that would count.
+    noise = len(values) * np.finfo(float).eps * values[-1]
+    return vectors * np.sqrt(np.where(values > noise, values, 0)) @ vectors.T

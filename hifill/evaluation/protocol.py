@@ -16,6 +16,7 @@ from hifill.silhouettes import generated_templates
 # Irregular Holes Using Partial Convolutions" (ECCV 2018).
 BINS = ((0.01, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6))
 NATIVE = "native"
+_SPREAD = 0.02  # of the shares that one hole may have
 _DRAWN = 512  # short side on which holes are drawn; larger photos get the same hole, enlarged
 
 
@@ -181,8 +182,11 @@ def fingerprint(cases):
 def _drawn_hole(mix, seed, shape):
     low, high = BINS[seed[1] % len(BINS)]
     height, width = (max(16, round(side * _DRAWN / min(shape))) for side in shape)
-    drawn = dataclasses.replace(mix, min_share=low, max_share=high)
-    hole = drawn.draw(np.random.default_rng(seed), height, width)[..., 0] * np.uint8(255)
+    rng = np.random.default_rng(seed)
+    # Most masks are grown until they reach the least share: it is spread over the bin.
+    least = rng.uniform(low, high - _SPREAD)
+    drawn = dataclasses.replace(mix, min_share=least, max_share=least + _SPREAD)
+    hole = drawn.draw(rng, height, width)[..., 0] * np.uint8(255)
     hole = cv2.resize(hole, shape[::-1], interpolation=cv2.INTER_LINEAR) > 127
     return hole
 

@@ -27,15 +27,13 @@ DEFINITIONS = {
     "percent: dark photos weigh more. Undefined for a black one.",
     "l1_percent_of_sum": "Sum of absolute differences over the sum of both pictures' values, in "
     "percent, as in the code of EdgeConnect: a bright fill improves it.",
-    "hole_l1_grey_levels": "Mean absolute difference over the channels of the hole's pixels alone, "
-    "0 to 255.",
+    "hole_l1_grey_levels": "The first of these over the hole's pixels alone, 0 to 255.",
     "psnr_db": "10 log10(255² / mean squared difference) over all pixels and channels, in dB; "
     "rises as the hole shrinks. Infinite for equal pictures.",
     "hole_psnr_db": "The same over the hole's pixels alone. Infinite for a perfect fill.",
     "ssim": "Mean structural similarity over Gaussian windows of 11 x 11 pixels and over R, G and "
     "B, at most 1. Undefined if a side is shorter than 11 pixels.",
-    "ms_ssim": "Structural similarity on five scales, 0 to 1. Undefined if a side is shorter than "
-    "161 pixels.",
+    "ms_ssim": "Structural similarity on five scales, 0 to 1. Undefined below 161 pixels a side.",
     "sharpness_ratio": "Mean gradient inside the hole over the photo's in a ring around it: below "
     "1 is blurred, above 1 noisy; the photo itself is near 1. Undefined for very thin holes and "
     "flat areas.",
@@ -105,7 +103,8 @@ def write_report(folder, cases, rows, about):
         hashes = {name: value for name, value in json.loads(models.read_text()).items() if value}
         about = {**about, "models_sha256": hashes}
     averages = summary.summarise(rows)
-    content = json.dumps({"about": about, "summary": averages}, allow_nan=False, indent=1)
+    content = {"about": about, "summary": averages}
+    content = json.dumps(content, indent=1, allow_nan=False, default=str)
     foot = "".join(f"    {name}: {_plain(value)}\n" for name, value in about.items())
     measured = _measured(cases, rows)
     tables = f"# {_TITLE}\n\n{measured}\n\n{summary.markdown(averages)}\n### About\n\n{foot}"
@@ -142,13 +141,12 @@ def _measured(cases, rows):
     """What was measured, in two sentences, or three if there are failures."""
     sizes = ", ".join(_size(rows, size) for size in dict.fromkeys(case.size for case in cases))
     shares = [100 * case.hole_share for case in cases]
-    failures = sum(bool(row["error"]) for row in rows)
+    failures, photos = sum(bool(row["error"]) for row in rows), len({c.photo for c in cases})
     text = (
-        f"{len({case.photo for case in cases})} photos, {sizes} pixels, with holes of "
-        f"{min(shares):.1f} to {max(shares):.1f} % of the picture, were filled by "
+        f"{photos} photo{'s' * (photos > 1)}, {sizes} pixels, with holes of "
+        f"{min(shares):.1f} to {max(shares):.1f} % of the picture, filled by "
         f"{', '.join(dict.fromkeys(row['method'] for row in rows))}. Photos, sizes and holes "
-        f"together have the SHA-256 {fingerprint(cases)}: reports with the same number can be "
-        "compared."
+        f"together have the SHA-256 {fingerprint(cases)}; compare equal ones only."
     )
     if failures:
         text += f" {failures} of {len(rows)} fills failed and are in no average."
@@ -157,30 +155,30 @@ def _measured(cases, rows):
 
 def _size(rows, size):
     """As in "512 x 512", or "native from 481 x 321 to 4000 x 3000"."""
-    sides = {(row["width"], row["height"]) for row in rows if row["size"] == size}
-    sides = sorted((side for side in sides if side[0] > 0), key=math.prod)  # not those unread
+    read = [row for row in rows if row["size"] == size and row["width"] > 0]  # else not known
+    sides = sorted(((row["width"], row["height"]) for row in read), key=math.prod)
     if not sides:
         return size
     least, most = (f"{width:.0f} x {height:.0f}" for width, height in (sides[0], sides[-1]))
-    range_ = least if least == most else f"from {least} to {most}"
-    return range_ if size.isdecimal() else f"{size} {range_}"
+    return least if size.isdecimal() else f"{size} from {least} to {most}"
 
 
 def _page(folder, cases, rows, averages, about, measured):
-    parts = [f"<h1>{_TITLE}</h1><p>{_escape(measured)}</p>"]
+    parts = [f"<h1>{_TITLE}</h1><p>{html.escape(measured)}</p>"]
     for size, methods in averages.items():
         here = [row for row in rows if row["size"] == size]
-        parts += [f"<h2>{_escape(_size(rows, size))}</h2>", _overall(methods)]
-        parts += ["<h3>By share of the hole</h3>", _by_share(methods)]
-        parts += ["<h3>Time</h3>", charts.times(here)]
-        parts.append(charts.pictures(folder, cases, here))
+        parts += [f"<h2>{html.escape(_size(rows, size))}</h2>", _overall(methods)]
+        parts += ["<h3>By share of the hole</h3>", _by_share(methods), "<h3>Time</h3>"]
+        parts += [charts.times(here), charts.pictures(folder, cases, here)]
     parts.append(_failures([row for row in rows if row["error"]]))
     parts.append("<h2>The measures</h2><dl>")
     for name, direction in DIRECTIONS.items():
         parts.append(f'<dt id="{name}"><code>{name}</code>, {_WORDS[direction]}</dt>')
-        parts.append(f"<dd>{_escape(DEFINITIONS.get(name, ''))}</dd>")
+        parts.append(f"<dd>{html.escape(DEFINITIONS.get(name, ''))}</dd>")
     parts.append('</dl><h2>About this run</h2><dl class="about">')
-    parts += [f"<dt>{_escape(k)}</dt><dd>{_escape(_plain(v))}</dd>" for k, v in about.items()]
+    parts += [
+        f"<dt>{html.escape(k)}</dt><dd>{html.escape(_plain(v))}</dd>" for k, v in about.items()
+    ]
     body = "\n".join(parts)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_TITLE}</title>'
@@ -192,27 +190,22 @@ def _page(folder, cases, rows, averages, about, measured):
 def _overall(methods):
     """The table of a size: over all holes."""
     averages = {method: bins[summary.ALL] for method, bins in methods.items()}
+
+    def cells(value):
+        return {method: f"<td>{value(average)}</td>" for method, average in averages.items()}
+
     columns = {
-        "photos": {m: f"<td>{a['photos']}</td>" for m, a in averages.items()},
-        "failures": {
-            m: f"<td{' class=bad' * (a['failures'] > 0)}>{a['failures']}</td>"
-            for m, a in averages.items()
-        },
+        "photos": cells(lambda a: a["photos"]),
+        "failures": cells(lambda a: a["failures"] and f'<b class="bad">{a["failures"]}</b>'),
         **{_head(name): _column(averages, name) for name in DIRECTIONS},
-        "seconds, median": {
-            m: f"<td>{charts.short(a['seconds'].get('median'))}</td>" for m, a in averages.items()
-        },
-        "MB, most": {
-            m: f"<td>{charts.short(a['peak_megabytes'].get('maximum'))}</td>"
-            for m, a in averages.items()
-        },
+        "seconds, median": cells(lambda a: charts.short(a["seconds"].get("median"))),
+        "MB, most": cells(lambda a: charts.short(a["peak_megabytes"].get("maximum"))),
     }
     note = (
-        "★ marks the best of a column in the digits shown, among the methods that were measured on "
-        "the most photos, and if no other has more infinite values. Infinite and undefined values "
-        "are counted and left out of the mean."
+        "★ marks the best in the digits shown, of the methods that were measured on most photos, "
+        "and if no other has more infinite values. Infinite and undefined values are in no mean."
     )
-    return f'{_table(columns)}<p class="note">{note}</p>'
+    return f'{_table(methods, columns)}<p class="note">{note}</p>'
 
 
 def _by_share(methods):
@@ -222,9 +215,10 @@ def _by_share(methods):
     for name, direction in DIRECTIONS.items():
         columns = {}
         for bin_, label, count in bins:
-            averages = {method: of_bin.get(bin_) for method, of_bin in methods.items()}
-            columns[f"{label} %<br>n = {count}"] = _column(averages, name)
-        table = _table(columns)
+            averages = {method: b[bin_] for method, b in methods.items() if bin_ in b}
+            cells = _column(averages, name, ("infinite", "undefined", "failed"))
+            columns[f"{label}&nbsp;%<br>n = {count}"] = cells
+        table = _table(methods, columns)
         if name in charts.CHARTED:
             figures.append(
                 f"<figure><figcaption>{_head(name)}, {_WORDS[direction]}</figcaption>"
@@ -239,24 +233,21 @@ def _by_share(methods):
     )
 
 
-def _column(averages, name):
-    """The cells of one measure: dict from method to HTML; None for a method is an empty cell."""
-    means = [average[name]["mean"] for average in averages.values() if average]
+def _column(averages, name, kinds=("infinite", "undefined")):
+    """The cells of one measure: dict from method to HTML. What is not in the mean is counted."""
+    means = [average[name]["mean"] for average in averages.values()]
     largest = max((abs(mean) for mean in means if mean is not None), default=0)
-    # As many as give the largest four digits.
+    # The largest gets four.
     digits = min(4, max(0, 3 - math.floor(math.log10(largest)))) if largest else 3
     best = _best(averages, name, digits)
     cells = {}
     for method, average in averages.items():
-        if average is None:
-            cells[method] = "<td></td>"
-            continue
-        values = average[name]
-        text = "-" if values["mean"] is None else f"{values['mean']:.{digits}f}"
-        for kind in ("infinite", "undefined"):
-            if values[kind]:
-                text += f"<small>{values[kind]} {kind}</small>"
-        cells[method] = f'<td class="best">★ {text}</td>' if method in best else f"<td>{text}</td>"
+        values = {**average[name], "failed": average["failures"]}
+        text = "" if values["mean"] is None else f"{values['mean']:.{digits}f}"
+        text += "".join(f"<small>{values[kind]} {kind}</small>" for kind in kinds if values[kind])
+        cells[method] = f"<td>{text or '-'}</td>"
+        if method in best:
+            cells[method] = f'<td class="best">★ {text}</td>'
     return cells
 
 
@@ -265,7 +256,7 @@ def _best(averages, name, digits):
     direction = DIRECTIONS[name]
     scores = {}  # the less, the better: values that are missing, infinite ones, error
     for method, average in averages.items():
-        if average and average["photos"] > average[name]["undefined"]:
+        if average["photos"] > average[name]["undefined"]:
             mean, infinite = average[name]["mean"], average[name]["infinite"]
             mean = math.inf if mean is None else mean
             error = {HIGHER: -mean, LOWER: mean, ONE: abs(mean - 1)}[direction]
@@ -279,13 +270,13 @@ def _best(averages, name, digits):
     return [method for method, score in scores.items() if score == best]
 
 
-def _table(columns):
-    """HTML of a dict from head to a dict from method to cell."""
+def _table(methods, columns):
+    """A line for each method, of a dict from head to a dict from method to cell: HTML."""
     heads = "".join(f'<th scope="col">{head}</th>' for head in columns)
     lines = []
-    for method in next(iter(columns.values())):
-        cells = "".join(column[method] for column in columns.values())
-        lines.append(f'<tr><th scope="row">{_escape(method)}</th>{cells}</tr>')
+    for method in methods:
+        cells = "".join(column.get(method, "<td></td>") for column in columns.values())
+        lines.append(f'<tr><th scope="row">{html.escape(method)}</th>{cells}</tr>')
     return (
         f'<div class="wide"><table><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
@@ -303,12 +294,7 @@ def _failures(rows):
     names = ("method", "photo", "size", "error")
     lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in names)]
     for row in rows[:_MOST_FAILURES]:
-        lines.append("<tr>" + "".join(f"<td>{_escape(row[name])}</td>" for name in names))
+        lines.append("<tr>" + "".join(f"<td>{html.escape(row[name])}</td>" for name in names))
     table = f'<div class="wide text"><table>{"</tr>".join(lines)}</tr></table></div>'
-    more = f"<p>And {len(rows) - _MOST_FAILURES} more, in results.csv.</p>"
-    more = more if len(rows) > _MOST_FAILURES else ""
+    more = f"<p>All {len(rows)} are in results.csv.</p>" * (len(rows) > _MOST_FAILURES)
     return f"<h2>Failures</h2>{table if rows else '<p>None.</p>'}{more}"
-
-
-def _escape(text):
-    return html.escape(str(text))
