@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Extra options for pip, a mirror for example.
 PIP_OPTIONS ?=
-# Tests run in this many processes.
-JOBS ?= 2
+# Tests run in this many processes, each of which computes on one core but waits now and then.
+JOBS ?= 3
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	@echo "Input, hole and result side by side: demo/comparison/launch.png"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from hifill import exporting, weights
+from hifill import command_line, exporting, weights
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "export.py"
 FILES = {
@@ -28,11 +28,20 @@ def files_in(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def run(*arguments):
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True
-    )
-    return done.returncode, done.stdout, done.stderr.strip().splitlines()
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs export.py in this process: arguments -> (exit code, stdout, lines of stderr)."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import export
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            command_line.run(export.main, export.define_flags(), export.__doc__)
+        out, error = capsys.readouterr()
+        return exit_.value.code or 0, out, error.strip().splitlines()
+
+    return run
 
 
 def test_what_is_written(export_folder, generator):
@@ -97,18 +106,34 @@ def test_a_failure_leaves_nothing(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
     try:
-        with pytest.raises(ValueError, match=r"hifill/1: cannot be written \(.*\)") as caught:
-            exporting.export(tmp_path, size=64)
+        with pytest.raises(ValueError, match=r"hifill\.pb: cannot be written \(.*\)") as caught:
+            exporting.export(tmp_path, size=64, formats=["frozen_graph"])
+        with (
+            pytest.raises(ValueError, match=r"hifill/1: cannot be written \(.*\)"),
+            exporting._appearing(tmp_path / "hifill" / "1") as folder,
+        ):
+            (folder / "half").write_bytes(bytes(1_000_000))
+            tf.io.write_file(str(folder / "variables"), "x" * 3_000_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "hifill").iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"hifill", "hifill.pb"}
     assert (tmp_path / "hifill.pb").read_bytes() == b"earlier"
 
 
+def test_one_export_at_a_time(tmp_path):
+    with exporting._locked(tmp_path), pytest.raises(ValueError, match="another export writes here"):
+        exporting.export(tmp_path, formats=["frozen_graph"], size=64)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command(tmp_path):
-    code, out, error = run(f"--output={tmp_path}", "--formats=frozen_graph")
-    assert (code, out, error) == (0, f"{tmp_path / 'hifill.pb'}\n", [])
+    command = [sys.executable, str(SCRIPT), f"--output={tmp_path}", "--formats=frozen_graph"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    # TensorFlow may have remarks on the machine's GPU.
+    ours = [line for line in done.stderr.splitlines() if line.startswith("export.py")]
+    assert (done.returncode, done.stdout, ours) == (0, f"{tmp_path / 'hifill.pb'}\n", [])
     definition = tf.compat.v1.GraphDef()
     definition.ParseFromString((tmp_path / "hifill.pb").read_bytes())
     shapes = {node.name: node.attr["shape"].shape for node in definition.node}
@@ -145,7 +170,7 @@ def wrong_weights(tmp_path, generator):
         ([], 2, "output"),
     ],
 )
-def test_bad_input_gets_one_line(tmp_path, generator, arguments, code, message):
+def test_bad_input_gets_one_line(run, tmp_path, generator, arguments, code, message):
     (tmp_path / "hifill" / "3").mkdir(parents=True)
     (tmp_path / "file").write_text("no folder")
     if "wrong" in str(arguments):
@@ -159,6 +184,6 @@ def test_bad_input_gets_one_line(tmp_path, generator, arguments, code, message):
     assert after == before
 
 
-def test_help():
+def test_help(run):
     code, out, _ = run("--help")
     assert code == 0 and "--[no]" not in out and "SavedModel" in out

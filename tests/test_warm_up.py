@@ -44,5 +44,5 @@ def test_refused(monkeypatch):
     with pytest.raises(ValueError, match="--warm_up=70000"):
         warm_up_requests([70000])
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(ValueError, match=r"pip install 'hifill\[serving\]'"):
+    with pytest.raises(ValueError, match="pip install tensorflow-serving-api"):
         warm_up_requests([64])

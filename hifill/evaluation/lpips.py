@@ -76,7 +76,7 @@ class Lpips:
     def __call__(self, photo, result):
         """-> float, for uint8 [H, W, 3] RGB.
 
-        Memory is some 0.4 kB (AlexNet) or 1.5 kB (VGG16) per pixel.
+        Memory is some 0.1 kB (AlexNet) or 1.3 kB (VGG16) per pixel.
 
         Raises:
             ValueError: if a side is shorter than 64 pixels, or the shapes differ.

@@ -14,7 +14,7 @@ import numpy as np
 
 import hifill
 from hifill import image_io
-from hifill.evaluation import charts, summary
+from hifill.evaluation import charts, pictures, summary
 from hifill.evaluation.metrics import DIRECTIONS, HIGHER, LOWER, ONE
 from hifill.evaluation.protocol import fingerprint
 
@@ -169,7 +169,7 @@ def _page(folder, cases, rows, averages, about, measured):
         here = [row for row in rows if row["size"] == size]
         parts += [f"<h2>{html.escape(_size(rows, size))}</h2>", _overall(methods)]
         parts += ["<h3>By share of the hole</h3>", _by_share(methods), "<h3>Time</h3>"]
-        parts += [charts.times(here), charts.pictures(folder, cases, here)]
+        parts += [charts.times(here), pictures.pictures(folder, cases, here)]
     parts.append(_failures([row for row in rows if row["error"]]))
     parts.append("<h2>The measures</h2><dl>")
     for name, direction in DIRECTIONS.items():

@@ -20,8 +20,8 @@ def test_by_hand():
     assert seam_ratio(photo, ~hole, photo + np.uint8(12) * ~hole[..., None]) == 5
 
 
-def test_straight_from_the_definition(photo):
-    picture, result = photo(40, 50), photo(40, 50, seed=1)
+def test_straight_from_the_definition(textured_photo):
+    picture, result = textured_photo(40, 50), textured_photo(40, 50, seed=1)
     hole = np.zeros((40, 50), bool)
     hole[:12, 10:20] = True
     hole[25:27, 30:47] = True  # too close to the border on the right for the steps outside
@@ -43,8 +43,8 @@ def test_straight_from_the_definition(photo):
     assert seam_ratio(picture, hole, result) == pytest.approx(across / own, rel=1e-12)
 
 
-def test_no_change_is_invisible_and_an_offset_is_not(photo, disc):
-    picture, hole = photo(400, 350), disc(400, 350)
+def test_no_change_is_invisible_and_an_offset_is_not(textured_photo, disc):
+    picture, hole = textured_photo(400, 350), disc(400, 350)
     values = [
         seam_ratio(picture, hole, picture + np.uint8(offset) * hole[..., None])
         for offset in (0, 2, 5, 10, 20, 35)
@@ -55,10 +55,10 @@ def test_no_change_is_invisible_and_an_offset_is_not(photo, disc):
     assert darker == pytest.approx(values[4], rel=0.1)
 
 
-def test_unrelated_and_blurred_fills(photo, disc):
+def test_unrelated_and_blurred_fills(textured_photo, disc):
     """Lines that do not meet are a seam; a fill that is noisy inside does not hide it."""
-    picture, hole = photo(300, 300), disc(300, 300)[..., None]
-    unrelated = np.where(hole, photo(300, 300, seed=1), picture)
+    picture, hole = textured_photo(300, 300), disc(300, 300)[..., None]
+    unrelated = np.where(hole, textured_photo(300, 300, seed=1), picture)
     assert seam_ratio(picture, hole[..., 0], unrelated) > 2
     core = cv2.erode(hole.astype(np.uint8), np.ones((5, 5), np.uint8))[..., None] > 0
     noise = np.random.default_rng(0).integers(0, 256, picture.shape, np.uint8)
@@ -68,9 +68,9 @@ def test_unrelated_and_blurred_fills(photo, disc):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 50), (3, 3), (50, 3), (50, 50)])
-def test_undefined(shape, photo):
+def test_undefined(shape, textured_photo):
     """Whole pictures, pictures without room, one pixel; and flat surroundings."""
-    picture = photo(*shape)
+    picture = textured_photo(*shape)
     everything = np.ones(shape, bool)
     assert np.isnan(seam_ratio(picture, everything, picture))
     assert np.isnan(seam_ratio(picture, ~everything, picture))

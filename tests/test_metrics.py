@@ -11,9 +11,9 @@ from hifill.evaluation.metrics import DIRECTIONS, composite, measure
 
 
 @pytest.fixture
-def case(photo, disc):
+def case(textured_photo, disc):
     """A photo, a hole, and a fill that changes the rest of the picture too."""
-    picture = photo(210, 190)
+    picture = textured_photo(210, 190)
     return picture, disc(210, 190), cv2.GaussianBlur(picture, (0, 0), 2)
 
 
@@ -58,9 +58,9 @@ def test_a_perfect_fill(case):
     assert values["ssim"] == values["ms_ssim"] == values["sharpness_of_photo"] == 1
 
 
-def test_what_lies_outside_the_hole_does_not_count(case, photo):
+def test_what_lies_outside_the_hole_does_not_count(case, textured_photo):
     picture, hole, result = case
-    elsewhere = np.where(hole[..., None], result, photo(210, 190, seed=1))
+    elsewhere = np.where(hole[..., None], result, textured_photo(210, 190, seed=1))
     assert measure(picture, hole, elsewhere) == measure(*case)
     pasted = composite(*case)
     assert np.array_equal(pasted[~hole], picture[~hole])

@@ -28,9 +28,9 @@ def test_by_hand():
     assert psnr_db(photo, result) == pytest.approx(48.130803608679 + 3.010299956640, abs=1e-11)
 
 
-def test_hole(photo, disc):
-    picture, hole = photo(90, 70), disc(90, 70)
-    noisy = photo(90, 70, seed=1)
+def test_hole(textured_photo, disc):
+    picture, hole = textured_photo(90, 70), disc(90, 70)
+    noisy = textured_photo(90, 70, seed=1)
     result = np.where(hole[..., None], noisy, picture)
     value = hole_psnr_db(picture, hole, result)
     assert value == pytest.approx(
@@ -43,8 +43,8 @@ def test_hole(photo, disc):
     )
 
 
-def test_equal_pictures_and_empty_holes(photo):
-    picture = photo(30, 30)
+def test_equal_pictures_and_empty_holes(textured_photo):
+    picture = textured_photo(30, 30)
     assert psnr_db(picture, picture) == math.inf
     assert hole_psnr_db(picture, np.eye(30) > 0, picture) == math.inf
     assert math.isnan(hole_psnr_db(picture, np.zeros((30, 30), bool), picture))

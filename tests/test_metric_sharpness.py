@@ -34,10 +34,10 @@ def test_luminance_and_direction(disc):
     assert value == pytest.approx(2.5 / 0.587, rel=0.1)  # luminance is rounded to grey levels
 
 
-def test_straight_from_the_definition(photo):
+def test_straight_from_the_definition(textured_photo):
     """Against loops over single pixels, with a hole at the border."""
     height, width, ring = 45, 60, 8
-    picture, result = photo(height, width), photo(height, width, seed=1)
+    picture, result = textured_photo(height, width), textured_photo(height, width, seed=1)
     hole = np.zeros((height, width), bool)
     hole[20:38, 40:] = True
     hole[5:10, 12:30] = True
@@ -64,8 +64,8 @@ def test_straight_from_the_definition(photo):
 
 
 @pytest.mark.parametrize("measure", [sharpness_ratio, sharpness_of_photo])
-def test_blur_and_noise(measure, photo, disc):
-    picture, hole = photo(300, 260), disc(300, 260)
+def test_blur_and_noise(measure, textured_photo, disc):
+    picture, hole = textured_photo(300, 260), disc(300, 260)
     blurred = [cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (4, 2, 1)]
     noise = np.random.default_rng(0).normal(size=picture.shape)
     noisy = [np.clip(picture + s * noise, 0, 255).astype(np.uint8) for s in (10, 20, 40)]
@@ -74,11 +74,11 @@ def test_blur_and_noise(measure, photo, disc):
     assert values[0] < 0.4 and values[3] == pytest.approx(1, abs=0.05) and values[-1] > 2
 
 
-def test_content_that_does_not_count(photo, disc):
+def test_content_that_does_not_count(textured_photo, disc):
     """Neither what the result has outside, nor what the photo has inside or far away."""
-    picture, hole = photo(320, 300), disc(320, 300)
+    picture, hole = textured_photo(320, 300), disc(320, 300)
     value = sharpness_ratio(picture, hole, picture)
-    other = photo(320, 300, seed=1)
+    other = textured_photo(320, 300, seed=1)
     assert sharpness_ratio(picture, hole, np.where(hole[..., None], picture, other)) == value
     assert sharpness_ratio(np.where(hole[..., None], other, picture), hole, picture) == value
     far = picture.copy()
@@ -86,9 +86,22 @@ def test_content_that_does_not_count(photo, disc):
     assert sharpness_ratio(far, hole, picture) == value
 
 
+def test_the_rings_width(textured_photo):
+    """1/32 of 640 is 20 pixels, and a pixel's gradient reads one more."""
+    picture = textured_photo(640, 700)
+    hole = np.zeros((640, 700), bool)
+    hole[300:340, 310:370] = True
+    value = sharpness_ratio(picture, hole, picture)
+    for distance, same in ((21, False), (22, True)):
+        changed = picture.copy()
+        changed[: 300 - distance + 1] = 255 - changed[: 300 - distance + 1]
+        changed[0 : 300 - distance + 1 : 2] = 0
+        assert (sharpness_ratio(changed, hole, picture) == value) == same
+
+
 @pytest.mark.parametrize("place", ["one pixel", "thin line", "everything", "none"])
-def test_undefined(place, photo):
-    picture = photo(50, 50)
+def test_undefined(place, textured_photo):
+    picture = textured_photo(50, 50)
     hole = np.zeros((50, 50), bool)
     hole[
         {"one pixel": np.s_[25, 25], "thin line": np.s_[:, 20:22], "none": np.s_[:0]}.get(place)
@@ -98,8 +111,8 @@ def test_undefined(place, photo):
         assert np.isnan(sharpness_of_photo(picture, hole, picture))
 
 
-def test_flat_surroundings(photo, disc):
+def test_flat_surroundings(textured_photo, disc):
     hole = disc(50, 50)
     flat = np.full((50, 50, 3), 77, np.uint8)
-    assert np.isnan(sharpness_ratio(flat, hole, photo(50, 50)))
-    assert sharpness_of_photo(photo(50, 50), hole, flat) == 0
+    assert np.isnan(sharpness_ratio(flat, hole, textured_photo(50, 50)))
+    assert sharpness_of_photo(textured_photo(50, 50), hole, flat) == 0

@@ -49,9 +49,9 @@ def _direct_ms_ssim(photo, result):
 
 
 @pytest.fixture(scope="module", params=[(11, 11), (40, 61), (268, 530), (171, 1000)])
-def pair(request, photo):
+def pair(request, textured_photo):
     """A photo and its blurred copy; the tiles of the implementation are 256 windows wide."""
-    picture = photo(*request.param)
+    picture = textured_photo(*request.param)
     return picture, cv2.GaussianBlur(picture, (0, 0), 1.5)
 
 
@@ -65,8 +65,8 @@ def test_ssim_equal_to_tensorflow(pair):
 
 
 @pytest.mark.parametrize("size", [(161, 161), (192, 256), (173, 199), (300, 267)])
-def test_ms_ssim_equal_to_tensorflow_and_the_formula(size, photo):
-    picture = photo(*size)
+def test_ms_ssim_equal_to_tensorflow_and_the_formula(size, textured_photo):
+    picture = textured_photo(*size)
     blurred = cv2.GaussianBlur(picture, (0, 0), 2)
     value = ms_ssim(picture, blurred)
     assert 0.5 < value < 0.99
@@ -76,9 +76,9 @@ def test_ms_ssim_equal_to_tensorflow_and_the_formula(size, photo):
     assert value == pytest.approx(float(expected), abs=2e-5)
 
 
-def test_a_composited_result(photo, disc):
+def test_a_composited_result(textured_photo, disc):
     """Only tiles with a difference are computed; the others count as the 1 that they are."""
-    picture, hole = photo(700, 610), disc(700, 610)
+    picture, hole = textured_photo(700, 610), disc(700, 610)
     hole[:, :300] = False
     result = np.where(hole[..., None], cv2.GaussianBlur(picture, (0, 0), 3), picture)
     assert ssim(picture, result) == pytest.approx(_scikit_ssim(picture, result), abs=1e-12)
@@ -86,8 +86,8 @@ def test_a_composited_result(photo, disc):
 
 
 @pytest.mark.parametrize("measure", [ssim, ms_ssim])
-def test_properties(measure, photo):
-    picture = photo(200, 180)
+def test_properties(measure, textured_photo):
+    picture = textured_photo(200, 180)
     noise = np.random.default_rng(0).normal(size=picture.shape)
     results = [np.clip(picture + s * noise, 0, 255).astype(np.uint8) for s in (0, 3, 10, 30, 90)]
     values = [measure(picture, result) for result in results]
@@ -104,8 +104,8 @@ def test_negative_similarity():
     assert ms_ssim(stripes, 255 - stripes) == 0
 
 
-def test_too_small(photo):
-    assert np.isnan(ssim(photo(10, 50), photo(10, 50, 1)))
-    assert np.isnan(ms_ssim(photo(160, 400), photo(160, 400, 1)))
-    assert np.isnan(ms_ssim(photo(400, 160), photo(400, 160, 1)))
-    assert ms_ssim(photo(161, 161), photo(161, 161, 1)) < 1
+def test_too_small(textured_photo):
+    assert np.isnan(ssim(textured_photo(10, 50), textured_photo(10, 50, 1)))
+    assert np.isnan(ms_ssim(textured_photo(160, 400), textured_photo(160, 400, 1)))
+    assert np.isnan(ms_ssim(textured_photo(400, 160), textured_photo(400, 160, 1)))
+    assert ms_ssim(textured_photo(161, 161), textured_photo(161, 161, 1)) < 1
