@@ -1,5 +1,6 @@
 # make demo: sets up .venv and fills the hole of a bundled photo, see demo/comparison/launch.png
-# make test: sets up .venv and runs the tests
+# make test: sets up .venv and runs the tests but for the slowest
+# make test-all: runs those too
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,9 @@ JOBS ?= 3
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint clean
+PYTEST := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+.PHONY: demo test test-all lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/hifill-inpaint docs/demo/launch.jpg --mask=docs/demo/launch_mask.png \
@@ -18,7 +21,10 @@ demo: $(VENV)/installed
 	@echo "Input, hole and result side by side: demo/comparison/launch.png"
 
 test: $(VENV)/installed
-	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/installed
+	$(PYTEST)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

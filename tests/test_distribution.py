@@ -206,6 +206,7 @@ def cluster_config(photos, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_or_stopped_continue_to_the_same_end(cluster_config):
     config = cluster_config
     with Cluster(config) as cluster:

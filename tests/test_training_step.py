@@ -192,6 +192,7 @@ def test_xla_takes_the_same_critic_step(batch):
     assert_same_weights(compiled.discriminator, plain.discriminator)
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same_generator_gradients(step, batch, gradients):
     # Without the optimizer, which XLA takes longest to compile and which the critic has too.
     compiled = tf.function(step.generator_gradients, jit_compile=True, autograph=False)
@@ -218,6 +219,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(batch, recipe):
             np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_same_in_a_compiled_step(batch, gradients):
     step = new_step(accumulate=2)
     tf.function(step.critic_step, autograph=False)(*batch)
