@@ -31,8 +31,9 @@ def photo_and_hole(side):
 
 
 def latest(export):
-    versions = [path for path in (export / "hifill").iterdir() if path.name.isdecimal()]
-    return max(versions, key=lambda path: int(path.name))
+    from hifill.generator_files import version_folders
+
+    return version_folders(export / "hifill")[0]
 
 
 def load_root(export):

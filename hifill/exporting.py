@@ -10,6 +10,7 @@ import shutil
 import tensorflow as tf
 
 import hifill
+from hifill.generator_files import version_folders
 from hifill.image_io import MAX_PIXELS, replace_file
 from hifill.saved_model import ServedInpainter
 from hifill.weights import fingerprint, load_generator, training_step
@@ -81,7 +82,7 @@ def export(
 def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up, size):
     versions = output / MODEL
     if version is None:
-        version = 1 + max(_existing_versions(versions), default=0)
+        version = 1 + max((int(path.name) for path in version_folders(versions)), default=0)
     if "saved_model" in formats and (versions / str(version)).exists():
         raise ValueError(
             f"{versions / str(version)}: exists; choose another --version or leave it out"
@@ -152,13 +153,6 @@ def _locked(folder):
             for path in (folder / MODEL, folder):
                 with contextlib.suppress(OSError):
                     path.rmdir()
-
-
-def _existing_versions(folder):
-    if not folder.is_dir():
-        return []
-    names = [path.name for path in folder.iterdir()]
-    return [int(name) for name in names if name.isdecimal() and name.isascii()]
 
 
 @contextlib.contextmanager

@@ -40,6 +40,12 @@ def is_generator_file(path):
     return path.suffix.lower() == ".pb" or _saved_model_folder(path) is not None
 
 
+def version_folders(folder):
+    """What in a folder has a version's number as its name, the latest first; it may be missing."""
+    numbers = [p for p in folder.glob("*") if p.name.isdecimal() and p.name.isascii()]
+    return sorted(numbers, key=lambda path: int(path.name), reverse=True)
+
+
 def _read_frozen(path):
     definition = tf.compat.v1.GraphDef()
     try:
@@ -70,8 +76,7 @@ def _read_frozen(path):
 def _saved_model_folder(path):
     """The folder of a SavedModel, or the latest in a folder of versions or an export; or None."""
     for parent in (path, path / "hifill"):
-        numbers = [p for p in parent.glob("*") if p.name.isdecimal() and p.name.isascii()]
-        for folder in (parent, *sorted(numbers, key=lambda p: int(p.name), reverse=True)):
+        for folder in (parent, *version_folders(parent)):
             if (folder / "saved_model.pb").exists():
                 return folder
     return None

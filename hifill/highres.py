@@ -106,9 +106,7 @@ class HighResolutionInpainter(tf.Module):
             raise ValueError(f"mask has dtype {mask.dtype.name}, not bool, uint8 or float32")
         if self.fidelity == "original":
             return tf.cast(mask, tf.float32) / (255 if mask.dtype == tf.uint8 else 1)
-        if mask.dtype == tf.bool:
-            return mask
-        return mask > (127 if mask.dtype == tf.uint8 else 0.5)
+        return hole_of(mask)
 
     def _inpaint_one(self, image, mask):
         touched = tf.reduce_any(tf.cast(mask, tf.bool))
@@ -223,6 +221,13 @@ class HighResolutionInpainter(tf.Module):
         weight = tf.image.resize(blurred(small_mask), shape)
         result = tf.image.resize(result, shape) * weight + image * (1 - weight)
         return tf.cast(result, dtype)
+
+
+def hole_of(mask):
+    """Bool, True in the hole: a bool mask, or uint8 above 127, or float32 above 0.5."""
+    if mask.dtype == tf.bool:
+        return mask
+    return mask > (127 if mask.dtype == tf.uint8 else 0.5)
 
 
 def _mirrored(length, given):

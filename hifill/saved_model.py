@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model import save_context
 
 from hifill import image_ops
-from hifill.highres import HighResolutionInpainter
+from hifill.highres import HighResolutionInpainter, hole_of
 from hifill.inpaint import FULLEST
 
 _PNG_COMPRESSION = 1  # a fifth of the time of the default, and files 5 to 30 % larger
@@ -113,10 +113,7 @@ class ServedInpainter(tf.Module):
             image = tf.identity(image)
         if image.dtype == tf.float32:
             # NaN is outside too.
-            hole = (
-                mask if mask.dtype == tf.bool else mask > (127 if mask.dtype == tf.uint8 else 0.5)
-            )
-            inside = tf.reduce_all((image >= 0) & (image <= 1) | hole)
+            inside = tf.reduce_all((image >= 0) & (image <= 1) | hole_of(mask))
             wrong = "image holds known values outside 0 to 1; divide 8-bit values by 255"
             with tf.control_dependencies([image_ops.check(inside, wrong)]):
                 image = tf.identity(image)
@@ -125,16 +122,21 @@ class ServedInpainter(tf.Module):
     def _check_size(self, name, size):
         height, width = tf.unstack(tf.cast(size, tf.int64))
         about = (name, " of ", width, " x ", height, " pixels is ")
-        # What is smaller than the generator's picture is mirrored up to it.
-        filled = tf.maximum(height, self._size) * tf.maximum(width, self._size)
-        limit = max(self._max_pixels, self._size**2)
         return [
             image_ops.check(height * width > 0, *about, "empty"),
             image_ops.check(
                 height * width <= self._max_pixels, *about, "over the limit of ", self._max_pixels
             ),
-            image_ops.check(filled <= limit, *about, "too long for its other side"),
+            self._check_sides(name, size),
         ]
+
+    def _check_sides(self, name, size):
+        height, width = tf.unstack(tf.cast(size, tf.int64))
+        # What is smaller than the generator's picture is mirrored up to it.
+        filled = tf.maximum(height, self._size) * tf.maximum(width, self._size)
+        fits = filled <= max(self._max_pixels, self._size**2)
+        wrong = (name, " of ", width, " x ", height, " pixels is too long for its other side")
+        return image_ops.check(fits, *wrong)
 
     def _inpaint_arrays(self, image, mask):
         return {"inpainted": self._checked(image, mask)}
@@ -169,8 +171,10 @@ class ServedInpainter(tf.Module):
         with tf.name_scope("mask_bytes"):
             mask = image_ops.read_header(mask_bytes, mask_name, self._max_pixels)
         size, mask_size = ([header["height"], header["width"]] for header in (photo, mask))
-        fits = self._check_size(image_name, size)
-        fits.append(_check_mask_size(mask_name, mask_size, image_name, size))
+        fits = [
+            self._check_sides(image_name, size),
+            _check_mask_size(mask_name, mask_size, image_name, size),
+        ]
         with tf.control_dependencies(fits):
             mask["content"] = tf.identity(mask["content"])
         with tf.name_scope("mask_bytes"):

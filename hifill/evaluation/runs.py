@@ -19,9 +19,9 @@ from hifill.evaluation import metrics
 from hifill.evaluation.methods import identity, label, make_method, read_result
 from hifill.evaluation.protocol import read_hole, read_photo
 
-PHOTO = ("photo", "size", "mask", "method")  # what a row is known by
+KEY = ("photo", "size", "mask", "method")  # what a row is known by
 ABOUT = ("width", "height", "hole_share", "hole_bin", "seconds", "peak_megabytes")
-COLUMNS = (*PHOTO, *ABOUT, *metrics.DIRECTIONS, "error")
+COLUMNS = (*KEY, *ABOUT, *metrics.DIRECTIONS, "error")
 _PREVIEW, _CROP = 640, 320  # pixels, largest side and side
 
 
@@ -69,7 +69,7 @@ class Results:
     def _add(self, row):
         for name in (*ABOUT, *metrics.DIRECTIONS):
             row[name] = float(row[name]) if row[name] else math.nan
-        self.rows[tuple(row[name] for name in PHOTO)] = row
+        self.rows[tuple(row[name] for name in KEY)] = row
 
 
 def run(
