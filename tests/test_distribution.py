@@ -251,9 +251,10 @@ def test_workers_that_are_killed_or_stopped_continue_to_the_same_end(cluster_con
 
 
 def test_workers_without_a_common_folder_are_told(cluster_config, tmp_path):
-    config = dataclasses.replace(cluster_config, iterations=1)
-    if not saved(config):
-        Trainer(dataclasses.replace(config, strategy="one_device")).save()
+    config = dataclasses.replace(cluster_config, workdir=str(tmp_path / "run"))
+    trainer = Trainer(dataclasses.replace(config, strategy="one_device"))
+    trainer.iteration.assign(1)
+    trainer.save()
     with Cluster(config, second_workdir=str(tmp_path / "elsewhere")) as cluster:
         assert cluster.exit_codes() == [1, 1]
         for index in range(2):
