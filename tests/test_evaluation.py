@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hifill.evaluation import protocol, runs, summary
+from hifill.evaluation import protocol, runs, summary, tables
 from hifill.evaluation.methods import METHODS, identity, make_method, read_result
 
 SETTINGS = {"masks": "random", "sizes": ["96"], "seed": 1, "count": None}
@@ -126,11 +126,14 @@ def test_a_planted_difference_is_found_and_none_where_there_is_none(cases, tmp_p
         assert averages["twenty"][bin_name]["hole_l1_grey_levels"]["mean"] == 20
     assert averages["ten"] == averages["ten again"]
     perfect = averages["perfect"]["all"]
-    assert perfect["psnr_db"] == {"mean": None, "infinite": 7, "undefined": 0}
+    assert perfect["psnr_db"] == {
+        **{"mean": None, "median": None},
+        **{"infinite": 7, "undefined": 0},
+    }
     assert perfect["hole_l1_grey_levels"]["mean"] == 0
     assert list(averages["ten"]) == ["all", *(summary.bin_name(i) for i in range(6))]
     assert averages["ten"]["0.01-0.1"]["photos"] == 2
-    table = summary.markdown(summary.summarise(rows))
+    table = tables.markdown(summary.summarise(rows))
     assert "| twenty | 7 | 0 |" in table and "(and 7 infinite)" in table
 
 
@@ -181,9 +184,11 @@ def test_other_weights_under_the_same_name_are_refused(cases, tmp_path):
     assert identity("hifill", weights[0]) != identity("hifill", weights[1])
     assert identity("x=" + str(weights[0])) == identity("hifill", weights[0])
     assert identity("telea", weights[0]) == ""
-    runs._check_methods(tmp_path, {"hifill": identity("hifill", weights[0])})
+    runs._check_models(tmp_path, {"hifill": identity("hifill", weights[0])}, {})
     with pytest.raises(ValueError, match="rows of another model called hifill"):
-        runs._check_methods(tmp_path, {"hifill": identity("hifill", weights[1])})
+        runs._check_models(tmp_path, {"hifill": identity("hifill", weights[1])}, {})
+    with pytest.raises(ValueError, match="other --lpips or --inception files"):
+        runs._check_models(tmp_path, {}, {"lpips_alex": "0"})
     with pytest.raises(ValueError, match="two methods of one name"):
         runs.run(cases, ["telea", "telea"], tmp_path / "report")
 

@@ -2,26 +2,9 @@
 
 import numpy as np
 import pytest
+from network_files import LINEAR, seeded_lpips
 
 from hifill.evaluation.lpips import Lpips, layer_distance
-
-ALEX = [(11, 64), (5, 192), (3, 384), (3, 256), (3, 256)]
-VGG = [(3, n) for n in (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)]
-LINEAR = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
-
-
-def _seeded_weights(network):
-    rng = np.random.default_rng(0)
-    arrays, channels = {}, 3
-    for i, (side, filters) in enumerate({"alex": ALEX, "vgg": VGG}[network]):
-        kernel = rng.standard_normal((side, side, channels, filters))
-        kernel *= (2 / (channels * side * side)) ** 0.5
-        arrays[f"kernel{i}"] = kernel.astype(np.float32)
-        arrays[f"bias{i}"] = (rng.standard_normal(filters) * 0.1).astype(np.float32)
-        channels = filters
-    for i, count in enumerate(LINEAR[network]):
-        arrays[f"linear{i}"] = np.arange(1, count + 1, dtype=np.float32) / count
-    return arrays
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +12,7 @@ def weights(tmp_path_factory):
     """{network: file} with seeded weights."""
     folder = tmp_path_factory.mktemp("lpips")
     for network in LINEAR:
-        np.savez(folder / f"{network}.npz", **_seeded_weights(network))
+        np.savez(folder / f"{network}.npz", **seeded_lpips(network))
     return {network: folder / f"{network}.npz" for network in LINEAR}
 
 
@@ -43,7 +26,7 @@ def _pictures(size):
 
 
 # Of lpips 0.1.4 with torch 2.13: LPIPS(net=network, version="0.1", pnet_rand=True), the arrays of
-# `_seeded_weights` put in, called with pictures / 127.5 - 1.
+# `seeded_lpips` put in, called with pictures / 127.5 - 1.
 @pytest.mark.parametrize(
     ("network", "size", "unrelated", "noisy"),
     [
@@ -102,7 +85,7 @@ def test_other_files(change, message, tmp_path):
     if isinstance(change, bytes):
         path.write_bytes(change)
     elif change:
-        arrays = _seeded_weights("alex") | dict([change])
+        arrays = seeded_lpips("alex") | dict([change])
         np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(ValueError, match=message) as caught:
         Lpips(path)

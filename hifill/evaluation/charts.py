@@ -10,7 +10,7 @@ import statistics
 
 from hifill.evaluation.metrics import DIRECTIONS, ONE
 from hifill.evaluation.protocol import BINS
-from hifill.evaluation.summary import bin_name
+from hifill.evaluation.summary import bin_name, short
 
 # The main measures: name -> short name, unit.
 CHARTED = {
@@ -248,16 +248,6 @@ def dot_chart(series, unit, name):
             parts.append(f'<g class="{_colour(i)}">{line}{mark}</g>')
         parts.append(_text(_WIDTH, y + 4, text, "end"))
     return _svg(parts, height, name)
-
-
-def short(value):
-    """A number in three digits or more; a dash for None and what is not defined."""
-    if value is None or math.isnan(value):
-        return "-"
-    if math.isinf(value):
-        return "infinite"
-    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:.{min(4, max(0, digits))}f}"
 
 
 def _svg(parts, height, name):

@@ -7,6 +7,7 @@ import sys
 
 from hifill.evaluation import protocol, runs
 from hifill.evaluation.methods import METHODS
+from hifill.evaluation.networks import Networks
 
 USAGE = f"""
 hifill-evaluate --photos=FOLDER --report=FOLDER [--masks=FOLDER] [--methods=hifill,telea]
@@ -35,6 +36,7 @@ def main(arguments, flags):
     methods = [] if flags.methods == ["none"] else flags.methods
     settings = {name: flags[name].value for name in ("photos", "masks", "sizes", "seed", "count")}
     folder = pathlib.Path(flags.report)
+    networks = Networks(flags.lpips, flags.inception)
     cases = protocol.load_protocol(folder, settings)
     if cases is None:
         with tqdm(desc="holes", unit="hole") as bar:
@@ -47,9 +49,11 @@ def main(arguments, flags):
             bar.n = done
             bar.refresh()
 
-        rows = runs.run(cases, methods, folder, flags.weights, results, flags.processes, progress)
+        rows = runs.run(
+            cases, methods, folder, flags.weights, results, networks, flags.processes, progress
+        )
     command = shlex.join(["hifill-evaluate", *sys.argv[1:]])
-    write_report(folder, cases, rows, about(cases, {"command": command, **settings}))
+    write_report(folder, cases, rows, about(cases, {"command": command, **settings}), networks)
     failed = [row for row in rows if row["error"]]
     for row in failed[:5]:
         _log.error("%s: %s: %s", row["method"], row["photo"], row["error"])
@@ -94,6 +98,10 @@ def run():
         "must be native or numbers of at least 64",
         flag_values=values,
     )
+    lpips = "Weights for LPIPS, see hifill/evaluation/lpips.py; repeat it for both networks."
+    flags.DEFINE_multi_string("lpips", [], lpips, flag_values=values)
+    inception = "classify_image_graph_def.pb of 2015, for FID, Inception Score, P-IDS and U-IDS."
+    string("inception", None, inception)
     string("weights", None, "Weights of the hifill methods; not set, the shipped ones.")
     integer("count", None, "So many photos, evenly spaced; not set, all.", lower_bound=1)
     integer("seed", 0, "Of random holes.", lower_bound=0)

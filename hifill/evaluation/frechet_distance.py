@@ -3,48 +3,38 @@
 import numpy as np
 
 
-class Moments:
-    """Mean and covariance of features that come in batches, in float64.
+def frechet_distance_of_sets(photos, results):
+    """The Frechet distance of the normal distributions of two sets of features.
 
-    Two passes' accuracy in one: every batch is centred by itself and then merged, after Chan, Golub
-    and LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+    Args:
+        photos, results: [N, C] and [M, C], of two pictures or more each.
 
-    Attributes:
-        count: how many feature vectors were added.
-        mean: float64 [C].
+    Returns:
+        Float, see `frechet_distance`; with fewer pictures than channels the same by way of matrices
+        of N x M.
+
+    Raises:
+        ValueError: if a set has fewer pictures, or other channels.
     """
-
-    def __init__(self, channels):
-        self.count = 0
-        self.mean = np.zeros(channels)
-        self._scatter = np.zeros((channels, channels))
-
-    def add(self, features):
-        """Adds a batch, [N, C]."""
-        features = np.asarray(features, np.float64)
-        if features.ndim != 2 or features.shape[1] != len(self.mean):
-            raise ValueError(f"features are {list(features.shape)}, not [N, {len(self.mean)}]")
-        if len(features) == 0:
-            return
-        total = self.count + len(features)
-        mean = features.mean(0)
-        centred = features - mean
-        shift = mean - self.mean
-        self._scatter += centred.T @ centred
-        self._scatter += np.outer(shift, shift) * (self.count * len(features) / total)
-        self.mean = self.mean + shift * (len(features) / total)
-        self.count = total
-
-    @property
-    def covariance(self):
-        """float64 [C, C], divided by count - 1.
-
-        Raises:
-            ValueError: with fewer than two feature vectors.
-        """
-        if self.count < 2:
-            raise ValueError(f"a covariance needs two pictures or more, not {self.count}")
-        return self._scatter / (self.count - 1)
+    photos, results = (np.asarray(features, np.float64) for features in (photos, results))
+    if photos.ndim != 2 or results.ndim != 2 or photos.shape[1] != results.shape[1]:
+        shapes = f"{list(photos.shape)} and {list(results.shape)}"
+        raise ValueError(f"features are {shapes}, not [N, C] and [M, C]")
+    if min(len(photos), len(results)) < 2:
+        raise ValueError("a covariance needs two pictures or more")
+    if max(len(photos), len(results)) >= photos.shape[1]:
+        (mean1, cov1), (mean2, cov2) = (
+            (features.mean(0), np.cov(features, rowvar=False)) for features in (photos, results)
+        )
+        return frechet_distance(mean1, cov1, mean2, cov2)
+    # With cov = a' a, the trace of the root is the sum of the singular values of a1 a2'.
+    (mean1, a1), (mean2, a2) = (
+        (f.mean(0), (f - f.mean(0)) / np.sqrt(len(f) - 1)) for f in (photos, results)
+    )
+    root = np.linalg.svd(a1 @ a2.T, compute_uv=False).sum()
+    difference = mean1 - mean2
+    distance = difference @ difference + np.square(a1).sum() + np.square(a2).sum() - 2 * root
+    return float(max(distance, 0.0))
 
 
 def frechet_distance(mean1, cov1, mean2, cov2):

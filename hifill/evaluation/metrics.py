@@ -1,4 +1,6 @@
-"""All measures of one photo that need no weights, under names that say unit and convention."""
+"""All measures of one photo, under names that say unit and convention."""
+
+import math
 
 import numpy as np
 
@@ -20,6 +22,8 @@ DIRECTIONS = {
     "sharpness_ratio": ONE,
     "sharpness_of_photo": ONE,
     "seam_ratio": ONE,
+    "lpips_alex": LOWER,
+    "lpips_vgg": LOWER,
 }
 
 
@@ -49,7 +53,7 @@ def composite(photo, hole, result):
     return np.where(hole[..., None], result, photo)
 
 
-def measure(photo, hole, result):
+def measure(photo, hole, result, networks=None):
     """Measures one filled photo.
 
     What is measured is `composite(photo, hole, result)`: a method is not judged by what it does
@@ -59,6 +63,7 @@ def measure(photo, hole, result):
         photo: uint8 [H, W, 3] RGB, without a hole.
         hole: bool [H, W].
         result: uint8 [H, W, 3] RGB.
+        networks: `networks.Networks`; what it does not measure is NaN.
 
     Returns:
         Dict of floats with the keys of `DIRECTIONS` in their order; each is defined in the function
@@ -83,4 +88,6 @@ def measure(photo, hole, result):
         sharpness.sharpness_of_photo(photo, hole, result),
         seam.seam_ratio(photo, hole, result),
     )
-    return dict(zip(DIRECTIONS, values, strict=True))
+    measured = dict.fromkeys(DIRECTIONS, math.nan)
+    measured |= zip(DIRECTIONS, values, strict=False)
+    return measured | (networks.measure(photo, result) if networks else {})

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 
 from hifill.evaluation import runs
-from hifill.evaluation.charts import CHARTED, short
+from hifill.evaluation.charts import CHARTED
 from hifill.evaluation.protocol import read_hole, read_photo
+from hifill.evaluation.summary import short
 
 _RANKED = "hole_l1_grey_levels"  # by which the best and the worst pictures are chosen
 _SMALL = 480  # pixels, largest side of the pictures of a whole photo

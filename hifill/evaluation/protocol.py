@@ -59,7 +59,7 @@ def read_photo(path, size):
     Raises:
         image_io.ImageError: if the file cannot be read.
     """
-    pixels = image_encoding.to_8bit(image_io.read_photo(path).pixels)
+    pixels = _read_8bit(path)
     if size == NATIVE:
         return pixels
     side, target = min(pixels.shape[:2]), int(size)
@@ -69,6 +69,10 @@ def read_photo(path, size):
         return pixels
     method = cv2.INTER_AREA if target < side else cv2.INTER_CUBIC
     return cv2.resize(pixels, (target, target), interpolation=method)
+
+
+def _read_8bit(path):
+    return image_encoding.to_8bit(image_io.read_photo(path).pixels)
 
 
 def read_hole(folder, case):
@@ -120,8 +124,9 @@ def draw_protocol(
     cases = []
     for i, (path, mask) in enumerate(zip(paths, chosen, strict=True)):
         photo_hash = hashlib.sha256(path.read_bytes()).hexdigest()
+        pixels = _read_8bit(path)
         for size in sizes:
-            shape = read_photo(path, size).shape[:2]
+            shape = pixels.shape[:2] if size == NATIVE else (int(size), int(size))
             if mask is None:
                 hole = _drawn_hole(mix, (seed, i), shape)
             else:

@@ -1,52 +1,29 @@
 """What a run found, to be read: `report.html` and `report.md`, and `summary.json` for programs."""
 
+import contextlib
 import datetime
 import html
+import importlib.metadata
 import json
 import math
 import os
 import pathlib
 import platform
-import sys
 
-import cv2
-import numpy as np
-
-import hifill
 from hifill import image_io
-from hifill.evaluation import charts, pictures, summary
+from hifill.evaluation import charts, pictures, summary, tables
+from hifill.evaluation.definitions import DEFINITIONS, SET_DEFINITIONS
 from hifill.evaluation.metrics import DIRECTIONS, HIGHER, LOWER, ONE
+from hifill.evaluation.networks import SET_DIRECTIONS, Networks
 from hifill.evaluation.protocol import fingerprint
 
-# In full in the functions of these names.
-DEFINITIONS = {
-    "l1_grey_levels": "Mean absolute difference of photo and result over all pixels and channels, "
-    "0 to 255.",
-    "l1_percent_of_255": "The same as a percentage of 255: the “l1 (%)” of most papers.",
-    "l1_relative_percent": "Sum of absolute differences over the sum of the photo's values, in "
-    "percent: dark photos weigh more. Undefined for a black one.",
-    "l1_percent_of_sum": "Sum of absolute differences over the sum of both pictures' values, in "
-    "percent, as in the code of EdgeConnect: a bright fill improves it.",
-    "hole_l1_grey_levels": "The first of these over the hole's pixels alone, 0 to 255.",
-    "psnr_db": "10 log10(255² / mean squared difference) over all pixels and channels, in dB; "
-    "rises as the hole shrinks. Infinite for equal pictures.",
-    "hole_psnr_db": "The same over the hole's pixels alone. Infinite for a perfect fill.",
-    "ssim": "Mean structural similarity over Gaussian windows of 11 x 11 pixels and over R, G and "
-    "B, at most 1. Undefined if a side is shorter than 11 pixels.",
-    "ms_ssim": "Structural similarity on five scales, 0 to 1. Undefined below 161 pixels a side.",
-    "sharpness_ratio": "Mean gradient inside the hole over the photo's in a ring around it: below "
-    "1 is blurred, above 1 noisy; the photo itself is near 1. Undefined for very thin holes and "
-    "flat areas.",
-    "sharpness_of_photo": "Mean gradient inside the hole over that of the photo's own content "
-    "there, which has exactly 1. Undefined for very thin holes and flat areas.",
-    "seam_ratio": "Mean step across the hole's rim over the photo's own steps beside it: above 1 "
-    "the rim shows, below 1 the transition is smoother than the photo. Undefined for very thin "
-    "holes and flat areas.",
-}
 _ARROWS = {HIGHER: "↑", LOWER: "↓", ONE: "→ 1"}
 _WORDS = {HIGHER: "higher is better", LOWER: "lower is better", ONE: "1 is best"}
 _TITLE = "Evaluation of hole filling"
 _MOST_FAILURES = 100  # listed in the page
+# Those that figures can depend on, as far as they are installed.
+_PACKAGES = ("hifill", "keras", "numpy", "pillow", "opencv-python", "opencv-python-headless")
+_PACKAGES += ("PyPatchMatch", "scikit-image")
 
 
 def about(cases, arguments):
@@ -57,17 +34,18 @@ def about(cases, arguments):
         arguments: dict, such as the command line and the seed; goes into the result as it is.
 
     Returns:
-        Dict of texts, numbers, lists and dicts. TensorFlow's version and the GPUs are there if this
-        process has loaded it.
+        Dict of texts, numbers, lists and dicts.
     """
-    versions = {"hifill": hifill.__version__, "python": platform.python_version()}
-    versions |= {"numpy": np.__version__, "opencv": cv2.__version__}
-    tensorflow, gpus = sys.modules.get("tensorflow"), []
-    if tensorflow:
-        versions["tensorflow"] = tensorflow.__version__
-        for gpu in tensorflow.config.list_physical_devices("GPU"):
-            details = tensorflow.config.experimental.get_device_details(gpu)
-            gpus.append(details.get("device_name", gpu.name))
+    import tensorflow as tf
+
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
     return {
         "photos": len({case.photo for case in cases}),
         "cases": len(cases),
@@ -84,7 +62,7 @@ def about(cases, arguments):
     }
 
 
-def write_report(folder, cases, rows, about):
+def write_report(folder, cases, rows, about, networks=None):
     """Writes `summary.json`, `report.md` and `report.html`, each whole or not at all.
 
     Args:
@@ -93,23 +71,26 @@ def write_report(folder, cases, rows, about):
         rows: from `runs.run`.
         about: dict, from the function of this name. The hashes of the models, which `runs.run`
             left in the folder, are added.
+        networks: `networks.Networks`, as for `runs.run`.
 
     Raises:
         image_io.ImageError: if a file cannot be written.
     """
     folder = pathlib.Path(folder)
-    models = folder / "methods.json"
+    models = folder / "models.json"
     if models.exists():
-        hashes = {name: value for name, value in json.loads(models.read_text()).items() if value}
-        about = {**about, "models_sha256": hashes}
-    averages = summary.summarise(rows)
+        models = json.loads(models.read_text())
+        models = models["methods"] | models["networks"]
+        about = {**about, "models_sha256": {name: value for name, value in models.items() if value}}
+    networks = networks or Networks()
+    averages = summary.summarise(rows, lambda rows: networks.scores(folder, rows))
     content = {"about": about, "summary": averages}
     content = json.dumps(content, indent=1, allow_nan=False, default=str)
     foot = "".join(f"    {name}: {_plain(value)}\n" for name, value in about.items())
     measured = _measured(cases, rows)
-    tables = f"# {_TITLE}\n\n{measured}\n\n{summary.markdown(averages)}\n### About\n\n{foot}"
-    page = _page(folder, cases, rows, averages, about, measured)
-    for name, text in (("summary.json", content), ("report.md", tables), ("report.html", page)):
+    plain = f"# {_TITLE}\n\n{measured}\n\n{tables.markdown(averages)}\n### About\n\n{foot}"
+    page = _page(folder, cases, rows, averages, about, measured, networks)
+    for name, text in (("summary.json", content), ("report.md", plain), ("report.html", page)):
         # A name that is no text, which a file may have, is shown with question marks.
         image_io.replace_file(folder / name, text.encode("utf-8", "replace"))
 
@@ -163,18 +144,28 @@ def _size(rows, size):
     return least if size.isdecimal() else f"{size} from {least} to {most}"
 
 
-def _page(folder, cases, rows, averages, about, measured):
+def _page(folder, cases, rows, averages, about, measured, networks):
     parts = [f"<h1>{_TITLE}</h1><p>{html.escape(measured)}</p>"]
+    for title, note, table in tables.layouts(averages):
+        parts += [f"<h2>{html.escape(title)}</h2>", tables.as_html(table)]
+        parts.append(f'<p class="note">{html.escape(note)}</p>')
+    names = tables.measured(averages)
     for size, methods in averages.items():
         here = [row for row in rows if row["size"] == size]
-        parts += [f"<h2>{html.escape(_size(rows, size))}</h2>", _overall(methods)]
-        parts += ["<h3>By share of the hole</h3>", _by_share(methods), "<h3>Time</h3>"]
+        parts += [f"<h2>{html.escape(_size(rows, size))}</h2>", _overall(methods, names)]
+        scores = tables.set_scores(methods)
+        if scores:
+            parts += ["<h3>Scores of whole sets</h3>", tables.as_html(scores)]
+        parts += ["<h3>By share of the hole</h3>", _by_share(methods, names), "<h3>Time</h3>"]
         parts += [charts.times(here), pictures.pictures(folder, cases, here)]
     parts.append(_failures([row for row in rows if row["error"]]))
     parts.append("<h2>The measures</h2><dl>")
-    for name, direction in DIRECTIONS.items():
+    definitions = {name: (DEFINITIONS[name], DIRECTIONS[name]) for name in names}
+    if networks.has_scores:
+        definitions |= {n: (text, SET_DIRECTIONS[n]) for n, text in SET_DEFINITIONS.items()}
+    for name, (text, direction) in definitions.items():
         parts.append(f'<dt id="{name}"><code>{name}</code>, {_WORDS[direction]}</dt>')
-        parts.append(f"<dd>{html.escape(DEFINITIONS.get(name, ''))}</dd>")
+        parts.append(f"<dd>{html.escape(text)}</dd>")
     parts.append('</dl><h2>About this run</h2><dl class="about">')
     parts += [
         f"<dt>{html.escape(k)}</dt><dd>{html.escape(_plain(v))}</dd>" for k, v in about.items()
@@ -187,7 +178,7 @@ def _page(folder, cases, rows, averages, about, measured):
     )
 
 
-def _overall(methods):
+def _overall(methods, names):
     """The table of a size: over all holes."""
     averages = {method: bins[summary.ALL] for method, bins in methods.items()}
 
@@ -197,9 +188,9 @@ def _overall(methods):
     columns = {
         "photos": cells(lambda a: a["photos"]),
         "failures": cells(lambda a: a["failures"] and f'<b class="bad">{a["failures"]}</b>'),
-        **{_head(name): _column(averages, name) for name in DIRECTIONS},
-        "seconds, median": cells(lambda a: charts.short(a["seconds"].get("median"))),
-        "MB, most": cells(lambda a: charts.short(a["peak_megabytes"].get("maximum"))),
+        **{_head(name): _column(averages, name) for name in names},
+        "seconds, median": cells(lambda a: summary.short(a["seconds"]["median"])),
+        "MB, most": cells(lambda a: summary.short(a["peak_megabytes"]["maximum"])),
     }
     note = (
         "★ marks the best in the digits shown, of the methods that were measured on most photos, "
@@ -208,11 +199,11 @@ def _overall(methods):
     return f'{_table(methods, columns)}<p class="note">{note}</p>'
 
 
-def _by_share(methods):
+def _by_share(methods, names):
     """A chart of each main measure, and tables of all."""
     bins = charts.share_bins(methods)
     figures, rest = [], []
-    for name, direction in DIRECTIONS.items():
+    for name in names:
         columns = {}
         for bin_, label, count in bins:
             averages = {method: b[bin_] for method, b in methods.items() if bin_ in b}
@@ -221,7 +212,7 @@ def _by_share(methods):
         table = _table(methods, columns)
         if name in charts.CHARTED:
             figures.append(
-                f"<figure><figcaption>{_head(name)}, {_WORDS[direction]}</figcaption>"
+                f"<figure><figcaption>{_head(name)}, {_WORDS[DIRECTIONS[name]]}</figcaption>"
                 f"{charts.share_chart(methods, bins, name)}{charts.legend(methods)}"
                 f"<details><summary>As a table</summary>{table}</details></figure>"
             )

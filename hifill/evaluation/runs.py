@@ -1,13 +1,10 @@
-"""Runs methods on cases: one row of figures for each photo, hole and method, kept in a CSV file."""
+"""Runs methods on cases: one row of figures for each photo, hole and method."""
 
 import concurrent.futures
 import contextlib
-import csv
-import io
 import json
 import math
 import multiprocessing
-import os
 import pathlib
 import time
 
@@ -17,68 +14,27 @@ import numpy as np
 from hifill import image_io
 from hifill.evaluation import metrics
 from hifill.evaluation.methods import identity, label, make_method, read_result
+from hifill.evaluation.networks import Networks
 from hifill.evaluation.protocol import read_hole, read_photo
+from hifill.evaluation.results import Results
 
-KEY = ("photo", "size", "mask", "method")  # what a row is known by
-ABOUT = ("width", "height", "hole_share", "hole_bin", "seconds", "peak_megabytes")
-COLUMNS = (*KEY, *ABOUT, *metrics.DIRECTIONS, "error")
 _PREVIEW, _CROP = 640, 320  # pixels, largest side and side
 
 
-class Results:
-    """`results.csv` in a report's folder: rows are appended as they come, and read back.
-
-    Args:
-        folder: of the report.
-
-    Raises:
-        ValueError: if the file is there and has other columns.
-    """
-
-    def __init__(self, folder):
-        self.path = pathlib.Path(folder) / "results.csv"
-        self.rows = {}
-        if not self.path.exists():
-            image_io.replace_file(self.path, (",".join(COLUMNS) + "\r\n").encode())
-            return
-        # What was being written when the power went is no whole line.
-        text = self.path.read_bytes().decode()
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            image_io.replace_file(self.path, whole.encode())
-        reader = csv.DictReader(io.StringIO(whole, newline=""))
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{self.path}: has other columns; choose another --report")
-        for row in reader:
-            self._add(row)
-
-    def __contains__(self, key):
-        return key in self.rows
-
-    def append(self, rows):
-        """Adds rows, dicts with the keys `COLUMNS`, and writes them at once."""
-        text = io.StringIO(newline="")
-        csv.DictWriter(text, COLUMNS).writerows(rows)
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        for row in csv.DictReader(io.StringIO(text.getvalue(), newline=""), COLUMNS):
-            self._add(row)
-
-    def _add(self, row):
-        for name in (*ABOUT, *metrics.DIRECTIONS):
-            row[name] = float(row[name]) if row[name] else math.nan
-        self.rows[tuple(row[name] for name in KEY)] = row
-
-
 def run(
-    cases, methods, folder, weights=None, results=None, processes=1, progress=lambda done: None
+    cases,
+    methods,
+    folder,
+    weights=None,
+    results=None,
+    networks=None,
+    processes=1,
+    progress=lambda done: None,
 ):
     """Fills every case by every method, but for what `results.csv` already holds.
 
-    A method that fails on a photo gets a row with its error. Beside the figures, the folder gets a
-    small picture of each result, and a piece of it in full size.
+    A method that fails on a photo gets a row with its error; the next run tries it again. Beside
+    the figures, the folder gets a small picture of each result, and a piece of it in full size.
 
     Args:
         cases: list of `protocol.Case`.
@@ -87,6 +43,7 @@ def run(
         weights: for `methods.make_method`.
         results: dict from name to the folder of another tool's pictures, see
             `methods.read_result`.
+        networks: `networks.Networks`, or None.
         processes: how many cases are filled at a time.
         progress: called with the number of cases done.
 
@@ -94,40 +51,55 @@ def run(
         List of rows in the order of the cases and methods.
 
     Raises:
-        ValueError: if a method cannot be made or the folder not be written.
+        ValueError: if a method cannot be made, the folder not be written, or it holds
+            rows of another model or network of the same name.
     """
     results = results or {}
     names = [label(name) for name in methods] + list(results)
     if len(set(names)) < len(names):
         raise ValueError(f"two methods of one name: {', '.join(names)}")
-    _check_methods(folder, {label(name): identity(name, weights) for name in methods})
+    models = {label(name): identity(name, weights) for name in methods}
+    networks = networks or Networks()
+    _check_models(folder, models, networks.identities)
     kept = Results(folder)
     pending = []
     for case in cases:
-        missing = [n for n in names if (case.photo, case.size, case.mask, n) not in kept]
+        missing = [n for n in names if _key(case, n) not in kept]
         if missing:
             pending.append((case, missing))
-    settings = (tuple(methods), weights, dict(results), str(folder))
+    kept.drop([_key(case, name) for case, missing in pending for name in missing])
+    settings = (tuple(methods), weights, dict(results), str(folder), networks)
     done = len(cases) - len(pending)
     with contextlib.closing(_each(pending, settings, processes)) as filled:
         for rows in filled:
             kept.append(rows)
             done += 1
             progress(done)
-    keys = [(case.photo, case.size, case.mask, name) for case in cases for name in names]
-    return [kept.rows[key] for key in keys]
+    return [kept.rows[_key(case, name)] for case in cases for name in names]
 
 
-def _check_methods(folder, identities):
+def _key(case, name):
+    return case.photo, case.size, case.mask, name
+
+
+def _check_models(folder, models, networks):
     """Refuses to mix the rows of two models under one name; remembers those that are new."""
-    path = pathlib.Path(folder) / "methods.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    for name, value in identities.items():
-        if known.get(name, value) != value:
+    path = pathlib.Path(folder) / "models.json"
+    known = {"methods": {}, "networks": networks}
+    if path.exists():
+        known = json.loads(path.read_text())
+    if known["networks"] != networks:
+        raise ValueError(
+            f"{folder}: holds rows measured with other --lpips or --inception files; choose "
+            "another --report"
+        )
+    for name, value in models.items():
+        if known["methods"].get(name, value) != value:
             raise ValueError(
                 f"{folder}: holds rows of another model called {name}; choose another --report"
             )
-    image_io.replace_file(path, json.dumps(known | identities, indent=1).encode())
+    known["methods"] |= models
+    image_io.replace_file(path, json.dumps(known, indent=1).encode())
 
 
 def _each(pending, settings, processes):
@@ -165,7 +137,7 @@ class _Worker:
     """Holds the methods of one process; each is made, and warmed up, at its first use."""
 
     def __init__(self, settings):
-        methods, self._weights, self._results, self._folder = settings
+        methods, self._weights, self._results, self._folder, self._networks = settings
         self._specifications = {label(name): name for name in methods}
         self._made = {}
 
@@ -191,13 +163,16 @@ class _Worker:
         except ValueError as error:
             return [{**base, "method": name, "error": _one_line(error)} for name in names]
         base |= {"width": hole.shape[1], "height": hole.shape[0]}
+        self._networks.keep_features(self._folder, case.mask, None, photo)
         for name in names:
             row = {**base, "method": name}
             try:
                 result, cost = self._timed(name, case, photo, hole)
                 row |= cost
-                row |= metrics.measure(photo, hole, result)
-                self._keep_pictures(case, name, hole, metrics.composite(photo, hole, result))
+                row |= metrics.measure(photo, hole, result, self._networks)
+                filled = metrics.composite(photo, hole, result)
+                self._networks.keep_features(self._folder, case.mask, name, filled)
+                self._keep_pictures(case, name, hole, filled)
             except Exception as error:  # others' code may raise anything; the row says what
                 row["error"] = _one_line(f"{type(error).__name__}: {error}")
             rows.append(row)

@@ -11,18 +11,20 @@ ALL = "all"
 COSTS = ("seconds", "peak_megabytes")
 
 
-def summarise(rows):
+def summarise(rows, scores=lambda rows: {}):
     """Averages rows.
 
     Args:
         rows: from `runs.run`.
+        scores: function from rows of one method to scores of them as a set, see
+            `networks.Networks.scores`.
 
     Returns:
         Nested dicts: size -> method -> bin ("all", or "0.01-0.1" and so on, for those that occur)
         -> `photos`, how many were measured; `failures`, how many were not, which are in no average;
-        and for each measure a dict of `mean`, over finite values, None if there is none; and
-        `infinite` and `undefined`, how many values were. `seconds` has `median` too, and
-        `peak_megabytes` `maximum`. Sizes and methods stand in the order of the rows.
+        for each measure a dict of `mean` and `median` over finite values, None if there is none,
+        and `infinite` and `undefined`, how many values were; and `scores`. `peak_megabytes` has
+        `maximum` too. Sizes and methods stand in the order of the rows.
     """
     summary = {}
     for row in rows:
@@ -31,7 +33,9 @@ def summarise(rows):
             bins.setdefault(name, []).append(row)
     return {
         size: {
-            method: {name: _average(bins[name]) for name in (ALL, *_names()) if name in bins}
+            method: {
+                name: _average(bins[name], scores) for name in (ALL, *_names()) if name in bins
+            }
             for method, bins in methods.items()
         }
         for size, methods in summary.items()
@@ -52,7 +56,7 @@ def _names():
     return [bin_name(index) for index in range(-1, len(BINS) + 1)]
 
 
-def _average(rows):
+def _average(rows, scores):
     measured = [row for row in rows if not row["error"]]
     average = {"photos": len(measured), "failures": len(rows) - len(measured)}
     for name in (*COSTS, *DIRECTIONS):
@@ -60,52 +64,21 @@ def _average(rows):
         finite = values[np.isfinite(values)]
         average[name] = {
             "mean": float(finite.mean()) if finite.size else None,
+            "median": float(np.median(finite)) if finite.size else None,
             "infinite": int(np.isinf(values).sum()),
             "undefined": int(np.isnan(values).sum()),
         }
-        if finite.size and name == "seconds":
-            average[name]["median"] = float(np.median(finite))
-        if finite.size and name == "peak_megabytes":
-            average[name]["maximum"] = float(finite.max())
+        if name == "peak_megabytes":
+            average[name]["maximum"] = float(finite.max()) if finite.size else None
+    average["scores"] = scores(rows)
     return average
 
 
-def markdown(summary):
-    """A table for each size, over all holes: Markdown text."""
-    arrows = {"higher": " ↑", "lower": " ↓", "one": " → 1"}
-    names = [name for name in DIRECTIONS if any(_values(summary, name))]
-    lines = []
-    for size, methods in summary.items():
-        heads = [f"{name}{arrows[DIRECTIONS[name]]}" for name in names]
-        heads = ["method", "photos", "failures", *heads, "seconds (median)", "peak MB"]
-        lines += [f"### {size}", "", _line(heads), _line(["---"] * len(heads))]
-        for method, bins in methods.items():
-            average = bins[ALL]
-            cells = [method, average["photos"], average["failures"]]
-            cells += [_cell(average[name]) for name in names]
-            cells.append(_number(average["seconds"].get("median")))
-            cells.append(_number(average["peak_megabytes"].get("maximum"), 0))
-            lines.append(_line(cells))
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _values(summary, name):
-    for methods in summary.values():
-        for bins in methods.values():
-            yield bins[ALL][name]["mean"] is not None or bins[ALL][name]["infinite"]
-
-
-def _cell(values):
-    text = _number(values["mean"])
-    return f"{text} (and {values['infinite']} infinite)" if values["infinite"] else text
-
-
-def _number(value, digits=3):
-    if value is None or not math.isfinite(value):
+def short(value, digits=3):
+    """A number in so many digits or more, four after the point at most; a dash if undefined."""
+    if value is None or math.isnan(value):
         return "-"
-    return f"{value:.{digits}f}" if digits == 0 else f"{value:#.4g}".rstrip(".")
-
-
-def _line(cells):
-    return f"| {' | '.join(map(str, cells))} |"
+    if math.isinf(value):
+        return "infinite"
+    places = digits - 1 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{min(4, max(0, places))}f}"

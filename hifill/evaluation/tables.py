@@ -1,0 +1,140 @@
+"""A summary as tables: all measures, and two layouts that papers use."""
+
+import html
+
+from hifill.evaluation.metrics import DIRECTIONS
+from hifill.evaluation.networks import SET_DIRECTIONS
+from hifill.evaluation.summary import ALL, short
+
+_ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1"}
+# The columns of each size and of each share: name in the summary -> name in the table.
+_OF_SIZE = {
+    "l1_percent_of_255": "L1 %",
+    "ms_ssim": "MS-SSIM",
+    "fid": "FID",
+    "inception_score": "IS",
+    "seconds": "s",
+}
+_OF_SHARE = {"fid": "FID", "psnr_db": "PSNR", "ssim": "SSIM", "l1_percent_of_255": "L1 %"}
+_SHARES = {"0.1-0.2": "10-20 %", "0.4-0.5": "40-50 %"}
+
+
+def layouts(summary):
+    """Yields tables: (title, note, {method: {head: text}}), for those that have any figure.
+
+    The sizes beside each other, as in table 2 of the HiFill paper; holes of 10 to 20 % and of 40 to
+    50 % beside each other, for each size, as in papers on irregular holes since Liu et al. 2018.
+    """
+    table = {}
+    for size, methods in summary.items():
+        for method, bins in methods.items():
+            cells = _cells(bins[ALL], _OF_SIZE, size)
+            table.setdefault(method, {}).update(cells)
+    note = (
+        "L1 % is l1_percent_of_255, s the median of the seconds for a photo. Columns of one size "
+        "are of the same photos and holes."
+    )
+    yield "Sizes beside each other", note, table
+    for size, methods in summary.items():
+        table, counts = {}, {}
+        for method, bins in methods.items():
+            for share, name in _SHARES.items():
+                if share in bins:
+                    table.setdefault(method, {}).update(_cells(bins[share], _OF_SHARE, name))
+                    counts[name] = max(counts.get(name, 0), bins[share]["photos"])
+        numbers = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        if table:
+            note = f"Photos with holes: {numbers}. L1 % is l1_percent_of_255."
+            yield f"{size}: small and large holes", note, table
+
+
+def set_scores(methods):
+    """Scores of whole sets, of one size's part of a summary: {method: {head: text}}.
+
+    By share of the hole too, with the number of pictures; empty if there are none.
+    """
+    table = {}
+    for method, bins in methods.items():
+        for bin_name, average in bins.items():
+            for name, value in average["scores"].items():
+                direction = SET_DIRECTIONS[name.partition("_like_")[0]]
+                head = f"{name}{_ARROWS[direction]}, {bin_name}"
+                text = f"{short(value, 4)} (N = {average['photos']})"
+                table.setdefault(method, {})[head] = text
+    return table
+
+
+def markdown(summary):
+    """All tables of a summary, in Markdown."""
+    names = measured(summary)
+    lines = []
+    for size, methods in summary.items():
+        table = {}
+        for method, bins in methods.items():
+            average = bins[ALL]
+            cells = {"photos": str(average["photos"]), "failures": str(average["failures"])}
+            for name in names:
+                infinite = average[name]["infinite"]
+                more = f" (and {infinite} infinite)" if infinite else ""
+                cells[f"{name}{_ARROWS[DIRECTIONS[name]]}"] = short(average[name]["mean"], 4) + more
+            cells["seconds (median)"] = short(average["seconds"]["median"])
+            cells["peak MB"] = short(average["peak_megabytes"]["maximum"])
+            table[method] = cells
+        lines += [f"### {size}", "", *_markdown(table), ""]
+        scores = set_scores(methods)
+        if scores:
+            lines += [f"### {size}: scores of sets", "", *_markdown(scores), ""]
+    for title, note, table in layouts(summary):
+        lines += [f"### {title}", "", *_markdown(table), "", note, ""]
+    return "\n".join(lines)
+
+
+def measured(summary):
+    """Names of the measures that any method has a value of."""
+    averages = [b[ALL] for methods in summary.values() for b in methods.values()]
+    return [
+        name
+        for name in DIRECTIONS
+        if any(a[name]["mean"] is not None or a[name]["infinite"] for a in averages)
+    ]
+
+
+def as_html(table):
+    """{method: {head: text}} -> HTML of a table."""
+    heads = _heads(table)
+    first = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)
+    lines = []
+    for method, cells in table.items():
+        line = "".join(f"<td>{html.escape(cells.get(head, '-'))}</td>" for head in heads)
+        lines.append(f'<tr><th scope="row">{html.escape(method)}</th>{line}</tr>')
+    return (
+        f'<div class="wide"><table><thead><tr><th scope="col">method</th>{first}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _cells(average, columns, group):
+    """{head: text} of one method; scores of another graph than that of 2015 keep their names."""
+    cells = {}
+    for name, column in columns.items():
+        if name in SET_DIRECTIONS:
+            for score, value in average["scores"].items():
+                if score.partition("_like_")[0] == name:
+                    head = column if score == name else score
+                    cells[f"{group}: {head}"] = short(value, 4)
+        else:
+            kind = "median" if name == "seconds" else "mean"
+            cells[f"{group}: {column}"] = short(average[name][kind], 4 if kind == "mean" else 3)
+    return cells
+
+
+def _heads(table):
+    return list(dict.fromkeys(head for cells in table.values() for head in cells))
+
+
+def _markdown(table):
+    heads = _heads(table)
+    yield f"| {' | '.join(['method', *heads])} |"
+    yield "|---" * (1 + len(heads)) + "|"
+    for method, cells in table.items():
+        yield f"| {' | '.join([method, *(cells.get(head, '-') for head in heads)])} |"
