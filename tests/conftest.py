@@ -138,3 +138,20 @@ def disc():
         return (y - height / 2) ** 2 + (x - width / 2) ** 2 < radius**2
 
     return draw
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Returns a function: (entry, name, *arguments) -> (exit code, stdout, stderr); same process.
+
+    entry: a function that reads sys.argv and exits, as those of our commands.
+    """
+
+    def run(entry, name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            entry()
+        out, error = capsys.readouterr()
+        return exit_.value.code or 0, out, error
+
+    return run

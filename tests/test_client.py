@@ -256,15 +256,12 @@ def test_a_server_that_comes_up_later(server, protocol, tmp_path):
 
 
 @pytest.fixture
-def command(server, protocol, monkeypatch, capsys):
+def command(server, protocol, run_command):
     """Runs hifill-client in this process: arguments -> (exit code, what it wrote to stderr)."""
 
     def run(*arguments):
-        given = [*map(str, arguments), f"--server={server}", f"--protocol={protocol}"]
-        monkeypatch.setattr(sys, "argv", ["hifill-client", *given])
-        with pytest.raises(SystemExit) as exit_:
-            client.run()
-        return exit_.value.code or 0, capsys.readouterr().err
+        given = [*arguments, f"--server={server}", f"--protocol={protocol}"]
+        return run_command(client.run, "hifill-client", *given)[::2]
 
     return run
 

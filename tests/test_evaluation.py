@@ -3,14 +3,12 @@
 import math
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 
-from hifill.evaluation import protocol, runs, summary, tables
+from hifill.evaluation import command, protocol, runs, summary, tables
 from hifill.evaluation.methods import METHODS, identity, make_method, read_result
 
 SETTINGS = {"masks": "random", "sizes": ["96"], "seed": 1, "count": None}
@@ -240,26 +238,22 @@ def test_models_and_unknown_names(export_folder, tmp_path):
         read_result(tmp_path, "photos/a.webp", (5, 5))
 
 
-def command(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", "from hifill.evaluation import command; command.run()"]
-        + [str(argument) for argument in arguments],
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stderr
+@pytest.fixture
+def evaluate(run_command):
+    """Runs hifill-evaluate in this process: arguments -> (exit code, stderr)."""
+    return lambda *arguments: run_command(command.run, "hifill-evaluate", *arguments)[::2]
 
 
-def test_the_command(photos, tmp_path):
+def test_the_command(evaluate, photos, tmp_path):
     report = tmp_path / "a report"
     flags = [f"--photos={photos}", f"--report={report}", "--methods=telea,mean-colour"]
-    code, stderr = command(*flags, "--sizes=64,native", "--count=3", "--processes=2")
+    code, stderr = evaluate(*flags, "--sizes=64,native", "--count=3", "--processes=2")
     assert code == 0, stderr
     names = {path.name for path in report.iterdir()}
     assert names >= {"report.html", "report.md", "results.csv", "summary.json", "protocol.json"}
     (tmp_path / "none").mkdir()
     results = f"--results=x={tmp_path / 'none'}"
-    code, stderr = command(*flags, "--sizes=64,native", "--count=3", results)
+    code, stderr = evaluate(*flags, "--sizes=64,native", "--count=3", results)
     assert code == 1 and "6 of 18 fills failed; they are in no average" in stderr
     assert "no result named 0" in stderr
 
@@ -276,9 +270,9 @@ def test_the_command(photos, tmp_path):
         ([], 2, "photos"),
     ],
 )
-def test_bad_input_gets_one_line(photos, tmp_path, flags, code, message):
+def test_bad_input_gets_one_line(evaluate, photos, tmp_path, flags, code, message):
     flags = [flag.format(photos=photos) for flag in flags]
-    actual, stderr = command(*flags, f"--report={tmp_path / 'report'}")
+    actual, stderr = evaluate(*flags, f"--report={tmp_path / 'report'}")
     assert actual == code and message in stderr and "Traceback" not in stderr
 
 

@@ -29,17 +29,17 @@ def files_in(folder):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, run_command):
     """Runs export.py in this process: arguments -> (exit code, stdout, lines of stderr)."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
     import export
 
+    def entry():
+        command_line.run(export.main, export.define_flags(), export.__doc__)
+
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            command_line.run(export.main, export.define_flags(), export.__doc__)
-        out, error = capsys.readouterr()
-        return exit_.value.code or 0, out, error.strip().splitlines()
+        code, out, error = run_command(entry, "export.py", *arguments)
+        return code, out, error.strip().splitlines()
 
     return run
 

@@ -45,17 +45,12 @@ def hole():
 
 
 @pytest.fixture
-def command(weights_file, monkeypatch, capsys):
+def command(weights_file, run_command):
     """Runs hifill-inpaint in this process: arguments -> (exit code, what it wrote to stderr)."""
 
     def run(*arguments, entry=inpaint.run, with_weights=True):
-        argv = ["hifill-inpaint", *map(str, arguments)]
-        if with_weights:
-            argv.append(f"--weights={weights_file}")
-        monkeypatch.setattr(sys, "argv", argv)
-        with pytest.raises(SystemExit) as exit_:
-            entry()
-        return exit_.value.code or 0, capsys.readouterr().err
+        weights = [f"--weights={weights_file}"] if with_weights else []
+        return run_command(entry, "hifill-inpaint", *arguments, *weights)[::2]
 
     return run
 

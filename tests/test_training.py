@@ -50,8 +50,10 @@ def settings(photos, workdir, **changes):
 
 @pytest.fixture
 def coarse(photos, tmp_path):
-    """The settings of a run that is quick to start."""
-    return settings(photos, tmp_path / "run", critic_steps=0, coarse_only=True)
+    """The settings of a run that is quick to start, since no step is traced in this process."""
+    tf.config.run_functions_eagerly(True)
+    yield settings(photos, tmp_path / "run", critic_steps=0, coarse_only=True)
+    tf.config.run_functions_eagerly(False)
 
 
 def run(config):
