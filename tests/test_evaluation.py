@@ -276,6 +276,18 @@ def test_bad_input_gets_one_line(evaluate, photos, tmp_path, flags, code, messag
     assert actual == code and message in stderr and "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("shape", [(100, 900), (700, 1000), (320, 320)])
+def test_the_piece_shows_hole_and_photo(shape):
+    """Of one small hole, all; of a large one, its edge."""
+    hole = np.zeros(shape, bool)
+    hole[20:50, -60:-30] = True
+    assert hole[runs.crop_of(hole)].sum() == 900
+    hole[:, : shape[1] // 2] = True
+    piece = hole[runs.crop_of(hole)]
+    assert piece.shape == (min(320, shape[0]), 320)
+    assert 0.45 < piece.mean() < 0.56
+
+
 def test_bins():
     def of(share):
         return protocol.Case("", "", "", "", "", share).hole_bin

@@ -47,8 +47,8 @@ def about(cases, arguments):
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     return {
-        "photos": len({case.photo for case in cases}),
-        "cases": len(cases),
+        "number_of_photos": len({case.photo for case in cases}),
+        "number_of_holes": len(cases),
         "sizes": list(dict.fromkeys(case.size for case in cases)),
         "protocol_sha256": fingerprint(cases),
         **arguments,

@@ -20,10 +20,11 @@ _SHARES = {"0.1-0.2": "10-20 %", "0.4-0.5": "40-50 %"}
 
 
 def layouts(summary):
-    """Yields tables: (title, note, {method: {head: text}}), for those that have any figure.
+    """Yields tables: (title, note, {method: {head: text}}), for those that have anything to show.
 
-    The sizes beside each other, as in table 2 of the HiFill paper; holes of 10 to 20 % and of 40 to
-    50 % beside each other, for each size, as in papers on irregular holes since Liu et al. 2018.
+    Several sizes beside each other, as in table 2 of the HiFill paper; and for each size, holes of
+    10 to 20 % and of 40 to 50 % beside each other, as in papers on irregular holes since Liu et al.
+    2018.
     """
     table = {}
     for size, methods in summary.items():
@@ -34,7 +35,8 @@ def layouts(summary):
         "L1 % is l1_percent_of_255, s the median of the seconds for a photo. Columns of one size "
         "are of the same photos and holes."
     )
-    yield "Sizes beside each other", note, table
+    if len(summary) > 1:
+        yield "Sizes beside each other", note, table
     for size, methods in summary.items():
         table, counts = {}, {}
         for method, bins in methods.items():
@@ -68,6 +70,8 @@ def markdown(summary):
     """All tables of a summary, in Markdown."""
     names = measured(summary)
     lines = []
+    for title, note, table in layouts(summary):
+        lines += [f"### {title}", "", *_markdown(table), "", note, ""]
     for size, methods in summary.items():
         table = {}
         for method, bins in methods.items():
@@ -84,8 +88,6 @@ def markdown(summary):
         scores = set_scores(methods)
         if scores:
             lines += [f"### {size}: scores of sets", "", *_markdown(scores), ""]
-    for title, note, table in layouts(summary):
-        lines += [f"### {title}", "", *_markdown(table), "", note, ""]
     return "\n".join(lines)
 
 
