@@ -110,6 +110,8 @@ def _define_run_flags(string, integer, real, boolean, choice):
     real("final_learning_rate", None, final, 0.0)
     real("beta_1", 0.5, "Adam's decay of the gradient's mean.", 0.0, 1.0)
     real("beta_2", 0.9, "Adam's decay of the gradient's square.", 0.0, 1.0)
+    average = "Of the moving average of the generator's weights, such as 0.999; 0: none is kept."
+    real("average_decay", 0.0, average, 0.0, 0.99999)
     integer("seed", 0, "Chooses order, crops, masks and initial weights.", 0)
     strategies = ["one_device", "mirrored", "multi_worker", "tpu"]
     choice("strategy", "one_device", strategies, "Where it runs; multi_worker reads TF_CONFIG.")

@@ -1,5 +1,6 @@
 """Training: WGAN-GP with several critic steps per generator step (HiFill paper, Algorithm 1)."""
 
+import functools
 import logging
 import math
 import time
@@ -15,12 +16,14 @@ from hifill.run_checkpoints import RunCheckpoints
 from hifill.run_folder import RunFolder
 from hifill.training_config import (
     TrainingConfig,
+    build_generator,
     build_masks,
     build_step,
     check_same_run,
     initialise,
 )
-from hifill.validation import Validation
+from hifill.validation import held_out
+from hifill.weight_average import WeightAverage
 from hifill.weights import save_weights
 
 __all__ = ["Trainer", "TrainingConfig"]
@@ -64,6 +67,11 @@ class Trainer:
         )
         with distribution.one_line_errors(0), self.strategy.scope():
             self.step = build_step(config, self.strategy.num_replicas_in_sync)
+            self.average = None
+            if config.average_decay:
+                self.average = WeightAverage(
+                    self.step.generator, build_generator(config), config.average_decay
+                )
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.samples_used = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best = tf.Variable(math.inf, dtype=tf.float32, trainable=False)
@@ -78,6 +86,7 @@ class Trainer:
             iteration=self.iteration,
             samples_used=self.samples_used,
             best=self.best,
+            **({"average": self.average} if self.average else {}),
         )
         if self.checkpoints.paths():
             self._resume()
@@ -85,13 +94,14 @@ class Trainer:
             self.folder.check_new()
             if config.init_from:
                 initialise(self.step, config.init_from)
+                if self.average:
+                    self.average.reset()
         distribution.check_in_step(self.strategy, self.iteration)
         _log.info("%s: %d photos", config.train_data, len(self.samples.photos))
-        self._validation = self._make_validation() if self.is_chief else None
+        self._validation = held_out(config, self.samples) if self.is_chief else None
         self._iterate = self._compiled_iteration()
-        self._generate = tf.function(
-            self.step.generate, jit_compile=config.jit_compile, autograph=False
-        )
+        self._generate = self._compiled(self.step.generator)
+        self._generate_averaged = self.average and self._compiled(self.average.network)
 
     def _resume(self):
         config = self.config
@@ -107,23 +117,9 @@ class Trainer:
             _log.info("the best weights are looked for anew, on other photos or holes")
             self.best.assign(math.inf)
 
-    def _make_validation(self):
-        config, photos = self.config, self.samples.photos
-        # Without photos held out there is nothing to measure, but four pictures to look at.
-        count = 4
-        if config.val_data:
-            photos, count = open_photos(config.val_data), config.validation_photos
-            _log.info("%s: %d photos to validate on", config.val_data, min(count, len(photos)))
-        samples = Samples(
-            photos,
-            self.samples.masks,
-            config.image_size,
-            seed=config.seed + 1,
-            resize=config.resize,
-            augment=False,
-            max_bad_fraction=config.max_bad_fraction,
-        )
-        return Validation(samples, min(count, len(photos)), config.batch_size)
+    def _compiled(self, generator):
+        generate = functools.partial(self.step.generate, generator=generator)
+        return tf.function(generate, jit_compile=self.config.jit_compile, autograph=False)
 
     def _compiled_iteration(self):
         strategy, mean = self.strategy, tf.distribute.ReduceOp.MEAN
@@ -139,6 +135,8 @@ class Trainer:
         @tf.function(jit_compile=compiled, autograph=False)
         def iterate(element, stop):
             metrics, shares = strategy.run(replica_iteration, args=(*element, stop))
+            if self.average:
+                self.average.update()
             means = {name: strategy.reduce(mean, m, axis=None) for name, m in metrics.items()}
             return means, shares
 
@@ -242,21 +240,28 @@ class Trainer:
             )
 
     def validate(self):
-        """Measures the generator on `val_data`; keeps it as `best.weights.h5` if it is the best.
+        """Measures the generator on `val_data`, and its average if there is one.
+
+        The better of the two is kept as `best.weights.h5` if it is better than all before.
 
         Returns:
-            Dict from `validation/...` to float, see `Validation.measure`; empty for all but the
-            chief of a cluster.
+            Dict from `validation/...` and `validation_average/...` to float, see
+            `Validation.measure`; empty for all but the chief of a cluster.
         """
         if not self.is_chief:
             return {}
-        measured = self._validation.measure(self._generate)
-        values = {f"validation/{name}": value for name, value in measured.items()}
+        measured = {"validation": (self.step.generator, self._generate)}
+        if self.average:
+            measured["validation_average"] = self.average.network, self._generate_averaged
+        values = {}
         with self.folder.opened(int(self.iteration)):
-            if measured["hole_l1_grey_levels"] < float(self.best):
-                self.best.assign(measured["hole_l1_grey_levels"])
-                best = self.folder.path / "best.weights.h5"
-                save_weights(self.step.generator, best, iteration=int(self.iteration))
+            for group, (network, generate) in measured.items():
+                results = self._validation.measure(generate)
+                values |= {f"{group}/{name}": value for name, value in results.items()}
+                if results["hole_l1_grey_levels"] < float(self.best):
+                    self.best.assign(results["hole_l1_grey_levels"])
+                    best = self.folder.path / "best.weights.h5"
+                    save_weights(network, best, iteration=int(self.iteration))
             self.folder.write(int(self.iteration), values)
         return values
 
@@ -266,6 +271,7 @@ class Trainer:
         if not self.is_chief or iteration == self._saved:
             return
         networks = {"generator": self.step.generator, "discriminator": self.step.discriminator}
+        networks["average"] = self.average and self.average.network
         with self.folder.opened(iteration):
             self.checkpoints.save(iteration)
             for name, network in networks.items():

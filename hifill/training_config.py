@@ -77,6 +77,7 @@ class TrainingConfig:
     final_learning_rate: float | None = None
     beta_1: float = 0.5
     beta_2: float = 0.9
+    average_decay: float = 0.0
     seed: int = 0
     # Where and how it runs
     strategy: str = "one_device"
@@ -169,6 +170,17 @@ def build_masks(config):
     )
 
 
+def build_generator(config):
+    """The untrained generator of a `TrainingConfig`."""
+    return Generator(
+        config.architecture,
+        config.coarse_gate,
+        config.refine_gate,
+        kernel_initializer=kernel_initializer(config.initializer),
+        dtype=config.dtype_policy,
+    )
+
+
 def build_step(config, replicas=1):
     """The networks and optimizers of a `TrainingConfig`, as a `TrainingStep`.
 
@@ -187,13 +199,6 @@ def build_step(config, replicas=1):
         )
     recipe = loss_recipe(config)
     extractor = config.feature_extractor
-    generator = Generator(
-        config.architecture,
-        config.coarse_gate,
-        config.refine_gate,
-        kernel_initializer=kernel_initializer(config.initializer),
-        dtype=config.dtype_policy,
-    )
     discriminator = None
     if config.critic_steps:
         discriminator = Discriminator(
@@ -204,7 +209,7 @@ def build_step(config, replicas=1):
             dtype=config.dtype_policy,
         )
     return TrainingStep(
-        generator,
+        build_generator(config),
         discriminator,
         recipe,
         config.learning_rate,

@@ -204,15 +204,17 @@ class TrainingStep(tf.Module):
             if isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         }
 
-    def generate(self, masked, masks):
-        """What is trained: `Generator`'s results, float32.
+    def generate(self, masked, masks, generator=None):
+        """What is trained, or the same part of another generator: `Generator`'s results, float32.
 
         While only the coarse network is trained, its picture stands for the refined one too, and
         the attention is zero.
         """
+        generator = generator or self.generator
         if self.trained_network is self.generator:
-            return self.generator([masked, masks])
-        coarse = tf.cast(self.trained_network(tf.concat([masked, masks], axis=-1)), tf.float32)
+            return generator([masked, masks])
+        picture = generator.coarse_network(tf.concat([masked, masks], axis=-1))
+        coarse = tf.cast(picture, tf.float32)
         rows, columns = masked.shape[1] // 16, masked.shape[2] // 16
         return coarse, coarse, tf.zeros([masked.shape[0], rows, columns, rows * columns])
 

@@ -1,10 +1,16 @@
 """Validation while training: held-out photos with fixed holes."""
 
+import logging
+
 import numpy as np
 import tensorflow as tf
 
 from hifill import losses
+from hifill.data import Samples
+from hifill.photo_sources import open_photos
 from hifill.training_step import network_range
+
+_log = logging.getLogger(__name__)
 
 
 class Validation:
@@ -54,6 +60,31 @@ class Validation:
         means = tf.reduce_mean(tf.concat(rows, axis=0), axis=0)
         names = ("hole_l1_grey_levels", "coarse_hole_l1_grey_levels", "psnr")
         return dict(zip(names, means.numpy().tolist(), strict=True))
+
+
+def held_out(config, training_samples):
+    """The `Validation` of a run, with the kinds of holes that it trains on.
+
+    Args:
+        config: a `TrainingConfig`; without `val_data`, the first four training photos are taken.
+        training_samples: the run's `data.Samples`.
+    """
+    photos = training_samples.photos
+    # Without photos held out there is nothing to measure, but four pictures to look at.
+    count = 4
+    if config.val_data:
+        photos, count = open_photos(config.val_data), config.validation_photos
+        _log.info("%s: %d photos to validate on", config.val_data, min(count, len(photos)))
+    samples = Samples(
+        photos,
+        training_samples.masks,
+        config.image_size,
+        seed=config.seed + 1,
+        resize=config.resize,
+        augment=False,
+        max_bad_fraction=config.max_bad_fraction,
+    )
+    return Validation(samples, min(count, len(photos)), config.batch_size)
 
 
 def _network_inputs(samples):

@@ -263,11 +263,43 @@ def test_validation_in_mixed_precision(coarse, photos, policy):
     np.testing.assert_array_equal(grid[:, 128:192], grid[:, 192:256])  # there is no refined one
 
 
-def test_summaries_of_mirrored_variables(coarse):
-    _, history = run(dataclasses.replace(coarse, strategy="mirrored", summary_every=1))
+def test_summaries_and_average_of_mirrored_variables(coarse):
+    config = dataclasses.replace(coarse, strategy="mirrored", summary_every=1, average_decay=0.9)
+    trainer, history = run(config)
     assert [iteration for iteration, _ in history] == [1, 2]
+    mean, now = trainer.average.network.weights[0], trainer.step.generator.weights[0]
+    assert 0 < np.abs(mean.numpy() - now.numpy()).max() < 4e-3  # two steps of 1e-3
     lines = (pathlib.Path(coarse.workdir) / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["learning_rate"] == pytest.approx(1e-3)
+
+
+def test_the_average_follows_the_weights(coarse, photos):
+    """By the formula, from the weights the run started with; continued and measured too."""
+    config = dataclasses.replace(
+        coarse, average_decay=0.3, iterations=5, val_data=str(photos), validate_every=3
+    )
+    trainer = training.Trainer(dataclasses.replace(config, iterations=3))
+    weight, untrained = trainer.step.generator.weights[0], trainer.step.generator.weights[-1]
+
+    def follow(progress, expected):
+        for n, metrics in progress:
+            decay = min(0.3, (1 + n) / (10 + n))
+            expected = decay * expected + (1 - decay) * weight.numpy()
+            measured.update(metrics)
+        return expected
+
+    expected, measured = weight.numpy(), {}
+    expected = follow(trainer.train(), expected)
+    name = "hole_l1_grey_levels"
+    assert measured[f"validation_average/{name}"] != measured[f"validation/{name}"]
+    trainer = training.Trainer(config)
+    weight = trainer.step.generator.weights[0]
+    expected = follow(trainer.train(), expected)
+    average = Generator()
+    weights.load_weights(average, trainer.folder.path / "average.weights.h5")
+    np.testing.assert_allclose(average.weights[0].numpy(), expected, rtol=1e-5, atol=1e-7)
+    assert not np.array_equal(expected, weight.numpy())
+    np.testing.assert_array_equal(average.weights[-1].numpy(), untrained.numpy())
 
 
 # How it stops
@@ -386,7 +418,8 @@ def checkpoint_values(workdir, iteration):
 
 
 def test_a_killed_and_a_stopped_run_continue_bit_for_bit(photos, tmp_path):
-    config = settings(photos, tmp_path / "cut", iterations=10_000, save_every=5, deterministic=True)
+    config = settings(photos, tmp_path / "cut", iterations=10_000, save_every=5)
+    config = dataclasses.replace(config, deterministic=True, average_decay=0.99)
     first = Started(config, tmp_path / "first.log")
     first.wait_for(lambda: saved_iterations(config.workdir))
     assert first.end(signal.SIGKILL) == -signal.SIGKILL
