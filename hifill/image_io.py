@@ -222,9 +222,22 @@ def read_mask(
             f" {size[1]} x {size[0]} pixels (width x height)",
             "turn it by 90 degrees" if turned else "make a mask of the photo's aspect",
         )
-    hole = _cover_rows(_cover_rows(hole, size[0]).T, size[1]).T
+    hole = cover(hole, size)
     logger.info("%s: hole from the %s, %.2f %% of the photo", path, channel, 100 * hole.mean())
     return np.ascontiguousarray(hole)
+
+
+def cover(hole: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resizes a hole so that nothing thin is lost.
+
+    Args:
+      hole: bool [h, w].
+      shape: (H, W) of the result.
+
+    Returns:
+      bool [H, W], True where a pixel's extent touches any True.
+    """
+    return _cover_rows(_cover_rows(hole, shape[0]).T, shape[1]).T
 
 
 def white_of(mask: Photo) -> tuple[str, np.ndarray]:

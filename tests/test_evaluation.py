@@ -1,6 +1,7 @@
 """The evaluation as a whole: holes, methods, rows, averages, and runs that are interrupted."""
 
 import math
+import os
 import pathlib
 import shutil
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from hifill.evaluation import command, protocol, runs, summary, tables
-from hifill.evaluation.methods import METHODS, identity, make_method, read_result
+from hifill.evaluation.methods import METHODS, ResultFolder, identity, make_method
 
 SETTINGS = {"masks": "random", "sizes": ["96"], "seed": 1, "count": None}
 
@@ -75,9 +76,9 @@ def test_sizes_share_a_hole(photos, tmp_path):
     shrunk = cv2.resize(holes[1].astype(np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST)
     assert (shrunk != holes[0]).mean() < 0.05
     assert [pathlib.Path(case.photo).name for case in cases[::3]] == ["0.png", "3.png"]
-    assert protocol.read_photo(cases[0].photo, "native").shape == (120, 150, 3)
+    assert protocol.read_photo(cases[0].path, "native").shape == (120, 150, 3)
     middle = draw(0)[:, 15:135, ::-1]
-    np.testing.assert_array_equal(protocol.read_photo(cases[0].photo, "120"), middle)
+    np.testing.assert_array_equal(protocol.read_photo(cases[0].path, "120"), middle)
 
 
 def test_masks_from_a_folder(photos, tmp_path):
@@ -105,7 +106,7 @@ def offset_results(cases, folder, offset):
     """The photos themselves, so many grey levels brighter, which is then the error in any hole."""
     folder.mkdir()
     for case in cases:
-        pixels = protocol.read_photo(case.photo, case.size)[..., ::-1] + np.uint8(offset)
+        pixels = protocol.read_case(case)[..., ::-1] + np.uint8(offset)
         cv2.imwrite(str(folder / pathlib.Path(case.photo).name), pixels)
     return folder
 
@@ -182,11 +183,13 @@ def test_other_weights_under_the_same_name_are_refused(cases, tmp_path):
     assert identity("hifill", weights[0]) != identity("hifill", weights[1])
     assert identity("x=" + str(weights[0])) == identity("hifill", weights[0])
     assert identity("telea", weights[0]) == ""
-    runs._check_models(tmp_path, {"hifill": identity("hifill", weights[0])}, {})
+    runs._check_models(tmp_path, {"hifill": identity("hifill", weights[0])}, {}, set())
     with pytest.raises(ValueError, match="rows of another model called hifill"):
-        runs._check_models(tmp_path, {"hifill": identity("hifill", weights[1])}, {})
+        runs._check_models(tmp_path, {"hifill": identity("hifill", weights[1])}, {}, {"hifill"})
     with pytest.raises(ValueError, match="other --lpips or --inception files"):
-        runs._check_models(tmp_path, {}, {"lpips_alex": "0"})
+        runs._check_models(tmp_path, {}, {"lpips_alex": "0"}, {"hifill"})
+    # What failed before it measured anything binds nobody.
+    runs._check_models(tmp_path, {"hifill": "other"}, {"lpips_alex": "0"}, set())
     with pytest.raises(ValueError, match="two methods of one name"):
         runs.run(cases, ["telea", "telea"], tmp_path / "report")
 
@@ -232,10 +235,108 @@ def test_models_and_unknown_names(export_folder, tmp_path):
         make_method("lama")
     with pytest.raises(ValueError, match="no such"):
         make_method("x=missing.weights.h5")
-    (tmp_path / "a.png").touch()
-    (tmp_path / "a.jpg").touch()
-    with pytest.raises(ValueError, match="2 results named a"):
-        read_result(tmp_path, "photos/a.webp", (5, 5))
+
+
+def test_results_belong_to_their_photos(photos, tmp_path):
+    """By path and name; of another suffix too, if that is not another photo."""
+    (photos / "sub").mkdir()
+    for name in ("a.png", "a.jpg", "sub/a.png", "b.jpg"):
+        cv2.imwrite(str(photos / name), draw(9))
+    cases = protocol.draw_protocol(photos, folder=tmp_path / "report", **SETTINGS)
+    by_photo = {case.photo: case for case in cases}
+    results = tmp_path / "results"
+    for name in ("a.png", "b.png", "96/sub/a.png", "sub/a.png", "0.jpg", "0.bmp"):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(results / name), draw(9))
+
+    def found(photo):
+        return ResultFolder(results).file(by_photo[photo]).relative_to(results).as_posix()
+
+    assert [found(p) for p in ("a.png", "b.jpg", "sub/a.png")] == ["a.png", "b.png", "96/sub/a.png"]
+    with pytest.raises(ValueError, match="no result named a"):
+        found("a.jpg")
+    with pytest.raises(ValueError, match="2 results named 0"):
+        found("0.png")
+
+
+def test_changed_files_are_not_mixed(cases, photos, tmp_path):
+    """A photo that changed fails; another tool's picture that changed is measured anew."""
+    results = {"tool": offset_results(cases, tmp_path / "tool", 10)}
+    arguments = cases, ["mean-colour"], tmp_path / "report", None, results
+    before = runs.run(*arguments)
+    offset_results(cases[:1], tmp_path / "new", 20)
+    shutil.copy(tmp_path / "new" / cases[0].photo, tmp_path / "tool" / cases[0].photo)
+    after = runs.run(*arguments)
+    assert after[1]["hole_l1_grey_levels"] == 20 and str(after[2:]) == str(before[2:])
+    cv2.imwrite(str(photos / cases[0].photo), draw(100))
+    rows = runs.run(cases, ["telea"], tmp_path / "report")
+    assert "has changed since its hole was drawn" in rows[0]["error"] and not rows[1]["error"]
+
+
+def test_what_lies_in_the_photos_folder_is_no_photo(photos, tmp_path):
+    first = protocol.draw_protocol(photos, folder=photos / "reports" / "first", **SETTINGS)
+    again = protocol.draw_protocol(photos, folder=photos / "reports" / "again", **SETTINGS)
+    assert [case.photo for case in first] == [case.photo for case in again]
+    shutil.copytree(photos / "reports" / "first" / "masks", photos / "holes")
+    given = {**SETTINGS, "masks": photos / "holes"}
+    assert len(protocol.draw_protocol(photos, folder=tmp_path / "dealt", **given)) == 7
+    with pytest.raises(ValueError, match="holds the photos"):
+        protocol.draw_protocol(photos, folder=photos, **SETTINGS)
+
+
+def test_a_mask_stays_where_it_marks_its_photo(tmp_path):
+    """Though the middle square alone is measured, and though it is two pixels thin."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "masks").mkdir()
+    photo, mask = np.full((200, 300, 3), 50, np.uint8), np.zeros((600, 900), np.uint8)
+    photo[40:60, 100:200] = 200
+    mask[120:180, 300:600] = 255
+    mask[331:333] = 255
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), photo)
+    cv2.imwrite(str(tmp_path / "masks" / "a.png"), mask)
+    given = {**SETTINGS, "sizes": ["100"], "masks": tmp_path / "masks"}
+    (case,) = protocol.draw_protocol(tmp_path / "photos", folder=tmp_path / "report", **given)
+    hole = protocol.read_hole(tmp_path / "report", case)
+    marked = protocol.read_case(case)[..., 0] > 100
+    assert marked.sum() == 10 * 50 and hole[marked].all()
+    assert hole.sum() == 500 + 100  # and the thin line
+
+
+def test_inputs_for_other_tools(evaluate, photos, tmp_path):
+    """Any tool can fill what is written; here, one that paints its hole grey."""
+    flags = [f"--photos={photos}", f"--report={tmp_path / 'report'}", "--sizes=64,native"]
+    code, stderr = evaluate(*flags, "--methods=none", f"--inputs={tmp_path / 'inputs'}")
+    assert code == 0, stderr
+    assert not (tmp_path / "report" / "report.html").exists()
+    for path in (tmp_path / "inputs").rglob("?.png"):
+        photo = cv2.imread(str(path))
+        hole = cv2.imread(str(path.with_name(f"{path.stem}_mask.png")))[..., 0] > 127
+        assert hole.any() and not photo[hole].any()
+        photo[hole] = 128
+        result = tmp_path / "grey" / path.relative_to(tmp_path / "inputs")
+        result.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(result), photo)
+    code, stderr = evaluate(*flags, "--methods=none", f"--results=grey={tmp_path / 'grey'}")
+    assert code == 0, stderr
+    assert "| grey | 7 | 0 |" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_a_report_is_one_process_s(evaluate, photos, tmp_path):
+    flags = [f"--photos={photos}", f"--report={tmp_path}", "--methods=mean-colour"]
+    with command._locked(tmp_path):
+        code, stderr = evaluate(*flags)
+    assert code == 1 and "another process works on this report" in stderr
+
+
+def vanish(case, names):
+    os._exit(1)
+
+
+def test_workers_that_are_lost_end_the_run_in_one_line(cases, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "_fill_in_worker", vanish)
+    arguments = cases, ["mean-colour"], tmp_path / "report"
+    with pytest.raises(ValueError, match="use fewer --processes"):
+        runs.run(*arguments, processes=2)
 
 
 @pytest.fixture
@@ -265,12 +366,18 @@ def test_the_command(evaluate, photos, tmp_path):
         (["--photos={photos}", "--methods=lama"], 1, "no method 'lama'"),
         (["--photos={photos}", "--masks=/nowhere"], 1, "/nowhere: no such mask"),
         (["--photos={photos}", "--sizes=large"], 2, "must be native or numbers"),
+        (["--photos={photos}", "--sizes=64,064"], 2, "each once"),
+        (["--photos={photos}", "--sizes="], 2, "must be native or numbers"),
+        (["--photos={photos}", "--methods=none"], 2, "needs --results or --inputs"),
+        (["--photos={photos}", "--methods=../x=y"], 2, "names are of letters"),
+        (["--photos={photos}", "--masks={photos}/../none"], 1, "no masks in it"),
         (["--photos={photos}", "--results=lama"], 2, "give NAME=FOLDER"),
         (["--photos={photos}", "surplus"], 2, "unexpected argument 'surplus'"),
         ([], 2, "photos"),
     ],
 )
 def test_bad_input_gets_one_line(evaluate, photos, tmp_path, flags, code, message):
+    (tmp_path / "none").mkdir()
     flags = [flag.format(photos=photos) for flag in flags]
     actual, stderr = evaluate(*flags, f"--report={tmp_path / 'report'}")
     assert actual == code and message in stderr and "Traceback" not in stderr
@@ -290,7 +397,7 @@ def test_the_piece_shows_hole_and_photo(shape):
 
 def test_bins():
     def of(share):
-        return protocol.Case("", "", "", "", "", share).hole_bin
+        return protocol.Case("", "", "", "", "", "", share).hole_bin
 
     shares = [0, 0.01, 0.011, 0.1, 0.10001, 0.6, 0.61]
     assert [of(share) for share in shares] == [-1, -1, 0, 0, 1, 5, 6]

@@ -40,9 +40,9 @@ def fills(folder, cases):
     """The photos and the tool's composites, in the order of the cases, but for the missing one."""
     photos, filled = [], []
     for case in cases:
-        path = folder / "tool" / case.photo.rpartition("/")[2]
+        path = folder / "tool" / case.photo
         if path.exists():
-            photo, hole = cv2.imread(case.photo), protocol.read_hole(folder, case)
+            photo, hole = cv2.imread(str(case.path)), protocol.read_hole(folder, case)
             result = np.where(hole[..., None], cv2.imread(str(path)), photo)
             photos.append(photo[..., ::-1])
             filled.append(result[..., ::-1])
@@ -104,7 +104,7 @@ def test_a_failure_is_tried_again_and_others_are_kept(finished):
     (failed,) = (row for row in rows if row["error"])
     assert "no result named 05" in failed["error"]
     path = folder / "tool" / "05.png"
-    cv2.imwrite(str(path), cv2.imread(failed["photo"]))
+    cv2.imwrite(str(path), cv2.imread(str(folder / "photos" / failed["photo"])))
     try:
         mended = runs.run(*arguments)
     finally:

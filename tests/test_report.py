@@ -197,7 +197,7 @@ def _rows(**values):
 
 
 def _table(rows, tmp_path):
-    cases = [protocol.Case(f"{i}.png", "512", f"masks/{i}.png", "", "", 0.15) for i in range(3)]
+    cases = [protocol.Case("", f"{i}.png", "512", f"masks/{i}.png", "", "", 0.15) for i in range(3)]
     report.write_report(tmp_path, cases, rows, {})
     page = Page((tmp_path / "report.html").read_text())
     first = next(i for i, row in enumerate(page.rows) if "failures" in row)

@@ -1,12 +1,14 @@
 """The command hifill-evaluate."""
 
+import contextlib
 import logging
 import pathlib
+import re
 import shlex
 import sys
 
-from hifill.evaluation import protocol, runs
-from hifill.evaluation.methods import METHODS
+from hifill.evaluation import inputs, protocol, runs
+from hifill.evaluation.methods import METHODS, label
 from hifill.evaluation.networks import Networks
 
 USAGE = f"""
@@ -20,22 +22,40 @@ continues a run that was interrupted.
 Methods: {", ".join(METHODS)}; NAME=MODEL is any SavedModel, frozen graph or weights file.
 """
 
+try:
+    import fcntl
+except ImportError:  # Windows has none: two processes at once are not noticed there
+    fcntl = None
+
 _log = logging.getLogger(__name__)
 
 
 def main(arguments, flags):
     """Positional arguments and parsed flags -> exit code."""
     from absl import app
-    from tqdm import tqdm
-
-    from hifill.evaluation.report import about, write_report
 
     if arguments:
         raise app.UsageError(f"unexpected argument {arguments[0]!r}")
     results = dict(_named(value) for value in flags.results)
     methods = [] if flags.methods == ["none"] else flags.methods
-    settings = {name: flags[name].value for name in ("photos", "masks", "sizes", "seed", "count")}
+    if not (methods or results or flags.inputs):
+        raise app.UsageError("--methods=none needs --results or --inputs")
+    for name in (*map(label, methods), *results):
+        if not re.fullmatch(r"[\w .+-]+", name) or name.endswith("_piece"):
+            raise app.UsageError(f"{name!r}: names are of letters, digits, space and . + - _")
     folder = pathlib.Path(flags.report)
+    with _locked(folder):
+        failed = _evaluate(flags, folder, methods, results)
+    return 1 if failed else 0
+
+
+def _evaluate(flags, folder, methods, results):
+    """Draws, writes inputs, runs, reports; returns the rows that failed."""
+    from tqdm import tqdm
+
+    from hifill.evaluation.report import about, write_report
+
+    settings = {name: flags[name].value for name in ("photos", "masks", "sizes", "seed", "count")}
     networks = Networks(flags.lpips, flags.inception)
     cases = protocol.load_protocol(folder, settings)
     if cases is None:
@@ -43,6 +63,10 @@ def main(arguments, flags):
             cases = protocol.draw_protocol(
                 **settings, folder=folder, progress=lambda done, total: bar.update()
             )
+    if flags.inputs:
+        inputs.write_inputs(flags.inputs, folder, tqdm(cases, desc="inputs", unit="photo"))
+    if not (methods or results):
+        return []
     with tqdm(total=len(cases), desc="photos", unit="photo") as bar:
 
         def progress(done):
@@ -60,7 +84,31 @@ def main(arguments, flags):
     if failed:
         _log.error("%d of %d fills failed; they are in no average", len(failed), len(rows))
     _log.info("%s", folder / "report.html")
-    return 1 if failed else 0
+    return failed
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Keeps other processes out of a report's folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from error
+    with lock:
+        try:
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"{folder}: another process works on this report") from error
+        yield
+
+
+def _are_sizes(given):
+    """Whether a list of sizes is one: none twice, nor in two ways of writing."""
+    numbers = [size for size in given if size.isdecimal()]
+    right = all(s == protocol.NATIVE or (s in numbers and int(s) >= 64) for s in given)
+    return right and 0 < len(given) == len({s.lstrip("0") for s in given})
 
 
 def _named(value):
@@ -90,12 +138,14 @@ def run():
     flags.DEFINE_list("methods", ["hifill", "telea", "navier-stokes"], methods, flag_values=values)
     results = "NAME=FOLDER of another tool's results on the report's holes; repeat it for more."
     flags.DEFINE_multi_string("results", [], results, flag_values=values)
+    inputs_help = "Folder to write the photos with their holes to, and masks, for other tools."
+    string("inputs", None, inputs_help)
     sizes = "native, or sides of the middle squares of the photos, such as 512,1024."
     flags.DEFINE_list("sizes", ["native"], sizes, flag_values=values)
     flags.register_validator(
         "sizes",
-        lambda given: all(s == protocol.NATIVE or (s.isdecimal() and int(s) >= 64) for s in given),
-        "must be native or numbers of at least 64",
+        _are_sizes,
+        "must be native or numbers of at least 64, each once",
         flag_values=values,
     )
     lpips = "Weights for LPIPS, see hifill/evaluation/lpips.py; repeat it for both networks."

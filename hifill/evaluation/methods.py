@@ -11,6 +11,7 @@ import pathlib
 import cv2
 import numpy as np
 
+from hifill import image_encoding, image_io
 from hifill.evaluation.operators import DOWN, UP, operator_method
 
 _RADIUS = 3  # of OpenCV's two, in pixels, as in its documentation
@@ -63,30 +64,56 @@ def identity(name, weights=None):
     return digest.hexdigest()
 
 
-def read_result(folder, photo, shape):
-    """A picture that another tool made.
+class ResultFolder:
+    """The pictures that another tool made.
 
     Args:
-        folder: of its results, each with its photo's name; any format that `image_io` reads.
-        photo: path of the photo.
+        folder: each has its photo's path and name, with any suffix, in `folder` or in a folder in
+            it named as the size.
+    """
+
+    def __init__(self, folder):
+        self._folder, self._tree = pathlib.Path(folder), {}
+        for path in image_io.list_photos(folder):
+            path = pathlib.PurePosixPath(path.relative_to(folder).as_posix())
+            self._tree.setdefault(path.with_suffix(""), []).append(path)
+
+    def file(self, case):
+        """The path of the picture of a `protocol.Case`.
+
+        Raises:
+            ValueError: if there is none, or more than one.
+        """
+        photo = pathlib.PurePosixPath(case.photo)
+        for place in (pathlib.PurePosixPath(case.size, photo), photo):
+            found = self._tree.get(place.with_suffix(""), [])
+            if place in found:
+                return self._folder / place
+            # Of another suffix, but not another photo's.
+            found = [path for path in found if not case.path.with_name(path.name).exists()]
+            if len(found) > 1:
+                names = f"{len(found)} results named {place.with_suffix('')}"
+                raise ValueError(f"{self._folder}: {names}")
+            if found:
+                return self._folder / found[0]
+        raise ValueError(f"{self._folder}: no result named {photo.with_suffix('')}")
+
+
+def read_result(path, shape):
+    """Another tool's picture: uint8 [H, W, 3].
+
+    Args:
+        path: any format that `image_io` reads.
         shape: (H, W) that it must have.
 
     Raises:
-        ValueError: if it is missing, ambiguous, unreadable or of another size.
+        ValueError: if it is unreadable or of another size.
     """
-    from hifill import image_encoding, image_io
-
-    photo, folder = pathlib.Path(photo), pathlib.Path(folder)
-    found = [path for path in image_io.list_photos(folder) if path.stem == photo.stem]
-    found = [path for path in found if path.name == photo.name] or found
-    if len(found) != 1:
-        some = "no result" if not found else f"{len(found)} results"
-        raise ValueError(f"{folder}: {some} named {photo.stem}")
-    pixels = image_encoding.to_8bit(image_io.read_photo(found[0]).pixels)
+    pixels = image_encoding.to_8bit(image_io.read_photo(path).pixels)
     if pixels.shape[:2] != tuple(shape):
         (height, width), (wanted_height, wanted_width) = pixels.shape[:2], shape
         raise ValueError(
-            f"{found[0]}: is {width} x {height} pixels, the photo {wanted_width} x {wanted_height}"
+            f"{path}: is {width} x {height} pixels, the photo {wanted_width} x {wanted_height}"
         )
     return pixels
 

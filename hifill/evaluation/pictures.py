@@ -8,7 +8,7 @@ import numpy as np
 
 from hifill.evaluation import runs
 from hifill.evaluation.charts import CHARTED
-from hifill.evaluation.protocol import read_hole, read_photo
+from hifill.evaluation.protocol import read_case, read_hole
 from hifill.evaluation.summary import short
 
 _RANKED = "hole_l1_grey_levels"  # by which the best and the worst pictures are chosen
@@ -57,9 +57,7 @@ def pictures(folder, cases, rows):
 def _strip(folder, case, rows):
     """Yields the figures of a case: the photo, its hole, and what each method made of it."""
     try:
-        photo, hole = read_photo(case.photo, case.size), read_hole(folder, case)
-        if photo.shape[:2] != hole.shape:
-            raise ValueError(f"{case.photo}: has changed since its mask was drawn")
+        photo, hole = read_case(case), read_hole(folder, case)
         piece = runs.crop_of(hole)
     except ValueError as error:
         yield _figure("photo", [], str(error))

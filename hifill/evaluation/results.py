@@ -11,7 +11,9 @@ from hifill.evaluation import metrics
 
 KEY = ("photo", "size", "mask", "method")  # what a row is known by
 ABOUT = ("width", "height", "hole_share", "hole_bin", "seconds", "peak_megabytes")
-COLUMNS = (*KEY, *ABOUT, *metrics.DIRECTIONS, "error")
+# `source` is the SHA-256 of another tool's picture.
+COLUMNS = (*KEY, *ABOUT, *metrics.DIRECTIONS, "source", "error")
+_ERRORS = "surrogateescape"  # names of files may be no text
 
 
 class Results:
@@ -31,19 +33,20 @@ class Results:
             image_io.replace_file(self.path, (",".join(COLUMNS) + "\r\n").encode())
             return
         # What was being written when the power went is no whole line.
-        text = self.path.read_bytes().decode()
+        text = self.path.read_bytes().decode(errors=_ERRORS)
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
-            image_io.replace_file(self.path, whole.encode())
+            image_io.replace_file(self.path, whole.encode(errors=_ERRORS))
         reader = csv.DictReader(io.StringIO(whole, newline=""))
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError(f"{self.path}: has other columns; choose another --report")
         for row in reader:
             self._add(row)
 
-    def __contains__(self, key):
-        """Whether the row is there and tells of no failure."""
-        return key in self.rows and not self.rows[key]["error"]
+    def has(self, key, source=""):
+        """Whether the row is there, tells of no failure, and is of this source."""
+        row = self.rows.get(key)
+        return row is not None and not row["error"] and row["source"] == source
 
     def drop(self, keys):
         """Removes the rows of these keys that are there."""
@@ -51,12 +54,12 @@ class Results:
             return
         self.rows = {key: row for key, row in self.rows.items() if key not in set(keys)}
         text = ",".join(COLUMNS) + "\r\n" + _csv(self.rows.values())
-        image_io.replace_file(self.path, text.encode())
+        image_io.replace_file(self.path, text.encode(errors=_ERRORS))
 
     def append(self, rows):
         """Adds rows, dicts with the keys `COLUMNS`, and writes them at once."""
         text = _csv(rows)
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
+        with open(self.path, "a", encoding="utf-8", errors=_ERRORS, newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

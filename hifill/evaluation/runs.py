@@ -1,11 +1,16 @@
 """Runs methods on cases: one row of figures for each photo, hole and method."""
 
 import concurrent.futures
+import concurrent.futures.process
 import contextlib
+import hashlib
 import json
 import math
 import multiprocessing
+import multiprocessing.connection
+import os
 import pathlib
+import threading
 import time
 
 import cv2
@@ -13,9 +18,9 @@ import numpy as np
 
 from hifill import image_io
 from hifill.evaluation import metrics
-from hifill.evaluation.methods import identity, label, make_method, read_result
+from hifill.evaluation.methods import ResultFolder, identity, label, make_method, read_result
 from hifill.evaluation.networks import Networks
-from hifill.evaluation.protocol import read_hole, read_photo
+from hifill.evaluation.protocol import read_case, read_hole
 from hifill.evaluation.results import Results
 
 _PREVIEW, _CROP, _STEP = 640, 320, 16  # pixels: largest side; side, and between tried places
@@ -42,7 +47,7 @@ def run(
         folder: of the report, with the masks.
         weights: for `methods.make_method`.
         results: dict from name to the folder of another tool's pictures, see
-            `methods.read_result`.
+            `methods.ResultFolder`.
         networks: `networks.Networks`, or None.
         processes: how many cases are filled at a time.
         progress: called with the number of cases done.
@@ -54,21 +59,23 @@ def run(
         ValueError: if a method cannot be made, the folder not be written, or it holds
             rows of another model or network of the same name.
     """
-    results = results or {}
+    results = {name: ResultFolder(path) for name, path in (results or {}).items()}
     names = [label(name) for name in methods] + list(results)
     if len(set(names)) < len(names):
         raise ValueError(f"two methods of one name: {', '.join(names)}")
+    kept, networks = Results(folder), networks or Networks()
     models = {label(name): identity(name, weights) for name in methods}
-    networks = networks or Networks()
-    _check_models(folder, models, networks.identities)
-    kept = Results(folder)
+    _check_models(
+        folder, models, networks.identities, {row["method"] for row in kept.rows.values()}
+    )
     pending = []
     for case in cases:
-        missing = [n for n in names if _key(case, n) not in kept]
+        sources = dict.fromkeys(models, "") | {n: _source(results[n], case) for n in results}
+        missing = [n for n in names if not kept.has(_key(case, n), sources[n])]
         if missing:
             pending.append((case, missing))
     kept.drop([_key(case, name) for case, missing in pending for name in missing])
-    settings = (tuple(methods), weights, dict(results), str(folder), networks)
+    settings = (tuple(methods), weights, results, str(folder), networks)
     done = len(cases) - len(pending)
     with contextlib.closing(_each(pending, settings, processes)) as filled:
         for rows in filled:
@@ -78,15 +85,27 @@ def run(
     return [kept.rows[_key(case, name)] for case in cases for name in names]
 
 
+def _source(results, case):
+    try:
+        return hashlib.sha256(results.file(case).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return None  # a failure, which is tried again
+
+
 def _key(case, name):
     return case.photo, case.size, case.mask, name
 
 
-def _check_models(folder, models, networks):
-    """Refuses to mix the rows of two models under one name; remembers those that are new."""
+def _check_models(folder, models, networks, measured):
+    """Refuses to mix the rows of two models under one name; remembers those that are new.
+
+    Args:
+        models, networks: dicts from name to SHA-256 or "".
+        measured: names of the methods that have rows.
+    """
     path = pathlib.Path(folder) / "models.json"
     known = {"methods": {}, "networks": networks}
-    if path.exists():
+    if path.exists() and measured:
         known = json.loads(path.read_text())
     if known["networks"] != networks:
         raise ValueError(
@@ -94,7 +113,7 @@ def _check_models(folder, models, networks):
             "another --report"
         )
     for name, value in models.items():
-        if known["methods"].get(name, value) != value:
+        if name in measured and known["methods"].get(name, value) != value:
             raise ValueError(
                 f"{folder}: holds rows of another model called {name}; choose another --report"
             )
@@ -117,6 +136,10 @@ def _each(pending, settings, processes):
         try:
             for future in concurrent.futures.as_completed(waiting):
                 yield future.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise ValueError(
+                "a process ended before its work, perhaps for lack of memory; use fewer --processes"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -126,7 +149,14 @@ _worker = None
 
 def _start_worker(settings):
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(settings)
+
+
+def _end_with_parent():
+    """A worker whose parent was killed would wait for work for ever."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _fill_in_worker(case, names):
@@ -156,10 +186,7 @@ class _Worker:
             if name in self._specifications:
                 self._method(name)  # cannot be made: that is no fault of the photo's
         try:
-            photo = read_photo(case.photo, case.size)
-            hole = read_hole(self._folder, case)
-            if photo.shape[:2] != hole.shape:
-                raise ValueError(f"{case.photo}: has changed since its mask was drawn")
+            photo, hole = read_case(case), read_hole(self._folder, case)
         except ValueError as error:
             return [{**base, "method": name, "error": _one_line(error)} for name in names]
         base |= {"width": hole.shape[1], "height": hole.shape[0]}
@@ -180,7 +207,9 @@ class _Worker:
 
     def _timed(self, name, case, photo, hole):
         if name in self._results:
-            return read_result(self._results[name], case.photo, hole.shape), {}
+            path = self._results[name].file(case)
+            source = hashlib.sha256(path.read_bytes()).hexdigest()
+            return read_result(path, hole.shape), {"source": source}
         blanked = np.where(hole[..., None], np.uint8(0), photo)
         before = _reset_peak()
         start = time.perf_counter()

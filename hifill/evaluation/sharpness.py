@@ -82,8 +82,8 @@ def _mean_gradient(picture, region):
     region = region[1:-1, 1:-1] > 0
     if np.count_nonzero(region) < _MIN_PIXELS:
         return np.nan
-    luminance = cv2.transform(picture, np.float32([[0.299, 0.587, 0.114]]))
-    luminance = luminance.astype(np.float32)
+    # As float: OpenCV rounds the luminance of uint8 pictures, of which a smooth sky has little.
+    luminance = cv2.transform(picture.astype(np.float32), np.float32([[0.299, 0.587, 0.114]]))
     vertical = (luminance[2:, 1:-1] - luminance[:-2, 1:-1]) / 2
     horizontal = (luminance[1:-1, 2:] - luminance[1:-1, :-2]) / 2
     # Not cv2.magnitude and cv2.mean, whose last digits differ from run to run.

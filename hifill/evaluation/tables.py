@@ -32,8 +32,8 @@ def layouts(summary):
             cells = _cells(bins[ALL], _OF_SIZE, size)
             table.setdefault(method, {}).update(cells)
     note = (
-        "L1 % is l1_percent_of_255, s the median of the seconds for a photo. Columns of one size "
-        "are of the same photos and holes."
+        "L1 % is l1_percent_of_255, s the median of the seconds for a photo. What is infinite, "
+        "undefined or failed is in no mean."
     )
     if len(summary) > 1:
         yield "Sizes beside each other", note, table
@@ -43,7 +43,7 @@ def layouts(summary):
             for share, name in _SHARES.items():
                 if share in bins:
                     table.setdefault(method, {}).update(_cells(bins[share], _OF_SHARE, name))
-                    counts[name] = max(counts.get(name, 0), bins[share]["photos"])
+                    counts[name] = bins[share]["photos"] + bins[share]["failures"]
         numbers = ", ".join(f"{count} of {name}" for name, count in counts.items())
         if table:
             note = f"Photos with holes: {numbers}. L1 % is l1_percent_of_255."
@@ -78,9 +78,7 @@ def markdown(summary):
             average = bins[ALL]
             cells = {"photos": str(average["photos"]), "failures": str(average["failures"])}
             for name in names:
-                infinite = average[name]["infinite"]
-                more = f" (and {infinite} infinite)" if infinite else ""
-                cells[f"{name}{_ARROWS[DIRECTIONS[name]]}"] = short(average[name]["mean"], 4) + more
+                cells[f"{name}{_ARROWS[DIRECTIONS[name]]}"] = _mean(average, name)
             cells["seconds (median)"] = short(average["seconds"]["median"])
             cells["peak MB"] = short(average["peak_megabytes"]["maximum"])
             table[method] = cells
@@ -123,11 +121,22 @@ def _cells(average, columns, group):
             for score, value in average["scores"].items():
                 if score.partition("_like_")[0] == name:
                     head = column if score == name else score
-                    cells[f"{group}: {head}"] = short(value, 4)
+                    cells[f"{group}: {head}"] = f"{short(value, 4)} (N = {average['photos']})"
+        elif name == "seconds":
+            cells[f"{group}: {column}"] = short(average[name]["median"])
         else:
-            kind = "median" if name == "seconds" else "mean"
-            cells[f"{group}: {column}"] = short(average[name][kind], 4 if kind == "mean" else 3)
+            cells[f"{group}: {column}"] = _mean(average, name)
     return cells
+
+
+def _mean(average, name):
+    """The mean of a measure, and what is not in it."""
+    values = {**average[name], "failed": average["failures"]}
+    left_out = [
+        f"{values[kind]} {kind}" for kind in ("infinite", "undefined", "failed") if values[kind]
+    ]
+    text = short(values["mean"], 4)
+    return f"{text} (and {', '.join(left_out)})" if left_out else text
 
 
 def _heads(table):
