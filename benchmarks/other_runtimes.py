@@ -12,10 +12,10 @@ import pathlib
 import tempfile
 import time
 
+import cv2
 import numpy as np
 import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
-from hole_error import SIZE, middle
 
 from hifill import masks, silhouettes
 from hifill.generator_function import generator_function
@@ -23,6 +23,17 @@ from hifill.litert_model import WEIGHTS, litert_model
 from hifill.onnx_model import onnx_model
 from hifill.photo_sources import open_photos
 from hifill.weights import load_generator
+
+SIZE = 512
+
+
+def middle(pixels):
+    scale = max(1, SIZE / min(pixels.shape[:2]))
+    height, width = (max(SIZE, round(side * scale)) for side in pixels.shape[:2])
+    if scale > 1:
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC)
+    top, left = (height - SIZE) // 2, (width - SIZE) // 2
+    return np.ascontiguousarray(pixels[top : top + SIZE, left : left + SIZE])
 
 
 def keras_run(generator):

@@ -77,7 +77,8 @@ def _evaluate(flags, folder, methods, results):
             cases, methods, folder, flags.weights, results, networks, flags.processes, progress
         )
     command = shlex.join(["hifill-evaluate", *sys.argv[1:]])
-    write_report(folder, cases, rows, about(cases, {"command": command, **settings}), networks)
+    arguments = {"command": command, **settings, "count": flags.count or "all"}
+    write_report(folder, cases, rows, about(cases, arguments), networks)
     failed = [row for row in rows if row["error"]]
     for row in failed[:5]:
         _log.error("%s: %s: %s", row["method"], row["photo"], row["error"])
