@@ -101,7 +101,8 @@ def test_two_devices_take_the_step_of_one(one_and_two_devices):
         if name.startswith("gradient_norm"):  # of the mean of the replicas' gradients
             np.testing.assert_allclose(shares[name], [value, value], rtol=1e-4)
         elif not name.endswith("grey_levels"):  # means over holes of unequal sizes
-            assert np.mean(shares[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+            # The generator's losses come after the critic's step, see below.
+            assert np.mean(shares[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-6), name
     actual, expected = (first_gradients(trainer.step.generator_optimizer) for trainer in (two, one))
     assert relative_error(joined(actual), joined(expected)) <= 1e-5
     assert weight_errors(one, two, "generator").max() <= 1e-5  # a tenth of the learning rate

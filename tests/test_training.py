@@ -18,7 +18,7 @@ from absl import flags
 from conftest import train_command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hifill import Generator, losses, summaries, training, weights
+from hifill import Generator, losses, summaries, training, validation, weights
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
@@ -154,8 +154,8 @@ def test_the_best_weights_on_held_out_photos_are_kept(finished):
 
 def test_validation_measures_the_hole_in_grey_levels(finished):
     # The second batch of 2 has one picture; what fills it up must not count.
-    validation = training.Validation(finished[0].samples, 3, 2)
-    images, masks = validation.first
+    held_out = validation.Validation(finished[0].samples, 3, 2)
+    images, masks = held_out.first
     coming = iter([images[:2], tf.concat([images[2:], tf.zeros_like(images[:1])], axis=0)])
 
     def off_by_twenty_and_ten(masked, holes):
@@ -163,7 +163,7 @@ def test_validation_measures_the_hole_in_grey_levels(finished):
         np.testing.assert_array_equal(masked, photos * (1 - holes))
         return photos + 20 / 127.5, photos - 10 / 127.5, None
 
-    measured = validation.measure(off_by_twenty_and_ten)
+    measured = held_out.measure(off_by_twenty_and_ten)
     assert measured["hole_l1_grey_levels"] == pytest.approx(10, rel=1e-4)
     assert measured["coarse_hole_l1_grey_levels"] == pytest.approx(20, rel=1e-4)
     shares = tf.reduce_mean(masks, axis=[1, 2, 3]).numpy()
@@ -361,6 +361,7 @@ def test_too_many_bad_photos_save_and_stop(coarse, photos, tmp_path):
     assert metrics[-1][0] == 9
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(coarse):
     run(dataclasses.replace(coarse, iterations=1))
     # A limit on the size of files fails where a full disk would.
@@ -417,6 +418,7 @@ def checkpoint_values(workdir, iteration):
     return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
 
 
+@pytest.mark.slow
 def test_a_killed_and_a_stopped_run_continue_bit_for_bit(photos, tmp_path):
     config = settings(photos, tmp_path / "cut", iterations=10_000, save_every=5)
     config = dataclasses.replace(config, deterministic=True, average_decay=0.99)

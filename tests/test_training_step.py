@@ -172,6 +172,7 @@ def test_an_iteration_without_critic_steps_is_the_generator_step(uint8_batch, ba
     assert_same_metrics(metrics, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_coarse_network_is_trained_alone(batch):
     step = new_step(critic=False, coarse_only=True)
     networks = step.generator.coarse_network, step.generator.refine_network
