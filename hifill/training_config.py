@@ -199,6 +199,7 @@ def build_step(config, replicas=1):
         )
     recipe = loss_recipe(config)
     extractor = config.feature_extractor
+    generator = build_generator(config)  # before the critic: the seed's numbers come in turn
     discriminator = None
     if config.critic_steps:
         discriminator = Discriminator(
@@ -209,7 +210,7 @@ def build_step(config, replicas=1):
             dtype=config.dtype_policy,
         )
     return TrainingStep(
-        build_generator(config),
+        generator,
         discriminator,
         recipe,
         config.learning_rate,
