@@ -69,6 +69,11 @@ def _define_network_flags(string, integer, real, boolean, choice):
         ["wgan_gp", "hinge"],
         "WGAN-GP, or DeepFillV2's hinge loss with a spectrally normalised patch critic.",
     )
+    boolean(
+        "meet_rim",
+        False,
+        "Train, and validate, what is shown: the picture moved to meet the photo at the hole's rim.",
+    )
     for term in ("hole", "context", "adversarial", "gradient_penalty"):
         real(f"{term}_weight", None, f"Replaces the recipe's {term} weight.", 0.0)
     off = "Not in HiFill, off unless set."

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from hifill.attention import join_cells, split_cells, usable_cells
 from hifill.generator_files import GeneratorFile
+from hifill.membrane import meet_rim
 
+FIDELITIES = ("improved", "plain", "original")
 _CELL = 16  # low-resolution pixels along one side of an attention cell
 _CHUNK_BYTES = 64 * 2**20  # float32 context held at a time
 _WHITE = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 1}  # the dtypes of photos
@@ -22,11 +24,14 @@ class HighResolutionInpainter(tf.Module):
     Args:
         generator: a `hifill.Generator`, anything called like one, or the path of a frozen graph
             (ours, or one with the authors' nodes) or of our SavedModel.
-        fidelity: "improved" or "original".
-            "improved" resamples nothing: known pixels come back bit for bit, every hole pixel is
+        fidelity: "improved", "plain" or "original".
+            "plain" resamples nothing: known pixels come back bit for bit, every hole pixel is
             replaced, and nothing of a hole's old content has any influence. The photo is covered
             by size/16 x size/16 rectangular cells of equal size, mirrored beyond its border by the
             few pixels that this needs; photos smaller than `size` are mirrored up to it.
+            "improved" does the same, has the fill meet the photo's colours at the hole's rim, see
+            `hifill.membrane`, and counts the finest octave of the low-resolution picture, which
+            generators leave blurred, as detail to be copied from the surroundings too.
             "original" does what the authors' script does: the photo is squashed to a square of
             size * multiple and back, and the hole is pasted with a soft rim.
         multiple: with "original", how many times `size` the square is.
@@ -44,14 +49,14 @@ class HighResolutionInpainter(tf.Module):
             if size not in (None, generator.size):
                 raise ValueError(f"the generator's pictures have size {generator.size}, not {size}")
             size = generator.size
-        if fidelity not in ("improved", "original"):
-            raise ValueError(f"unknown fidelity {fidelity!r}, choose improved or original")
+        if fidelity not in FIDELITIES:
+            raise ValueError(f"unknown fidelity {fidelity!r}, choose of {', '.join(FIDELITIES)}")
         self.generator = generator
         self.fidelity = fidelity
         self.multiple = multiple
         self.size = size or 512
         self._fill_one, mask_dtype = (
-            (self._fill, tf.bool) if fidelity == "improved" else (self._fill_original, tf.float32)
+            (self._fill_original, tf.float32) if fidelity == "original" else (self._fill, tf.bool)
         )
         # One photo does without a batch's copies, which are most of the memory it would take.
         self._functions = {
@@ -153,17 +158,21 @@ class HighResolutionInpainter(tf.Module):
 
         low, low_mask = _average_known(image, hole)
         refined, attention = self._generate(low, low_mask, white)
+        blurred_low = low
+        if self.fidelity == "improved":
+            refined = meet_rim(refined[None], low[None], low_mask[None])[0]
+            blurred_low = _without_finest_octave(low)  # far from holes wherever it is used
         hole_cells = tf.where(tf.reduce_any(hole, axis=[1, 3, 4]))
         hole_cells = tf.cast(hole_cells[:, 0] * grid + hole_cells[:, 1], tf.int32)
         usable = tf.reshape(usable_cells(low_mask[None]), [-1])
         context_cells = tf.cast(tf.where(usable > 0)[:, 0], tf.int32)
         attention = tf.gather(tf.gather(attention, hole_cells), context_cells, axis=1)
 
-        # The residual is photo - up(low) and the result up(refined) + attention @ residual. Both
-        # upsamplings are linear and the same in every cell, so they are one, of the difference,
-        # and only for cells with a hole.
+        # The residual is photo - up(blurred_low) and the result up(refined) + attention @ residual.
+        # Both upsamplings are linear and the same in every cell, so they are one, of the
+        # difference, and only for cells with a hole.
         difference = tf.gather(_with_rim(refined), hole_cells)
-        context = tf.gather(_with_rim(low), context_cells)  # [K, 18, 18, 3]
+        context = tf.gather(_with_rim(blurred_low), context_cells)  # [K, 18, 18, 3]
         side = _CELL + 2
         context = tf.reshape(context, [-1, side * side * 3])
         difference -= tf.reshape(tf.matmul(attention, context), [-1, side, side, 3])
@@ -283,6 +292,12 @@ def _average_known(image, hole):
     # Less than the smallest share that one known pixel can have, more than rounding.
     low_image = tf.where(known > 1e-5, low[..., :3] / tf.maximum(known, 1e-5), 0.0)
     return low_image, tf.cast(low[..., 3:] > 0, tf.float32)
+
+
+def _without_finest_octave(low):
+    """[S, S, C] -> [S, S, C]: halved by averaging, and doubled again."""
+    halved = tf.nn.avg_pool2d(low[None], 2, 2, "VALID")
+    return tf.image.resize(halved, low.shape[:2])[0]
 
 
 def _with_rim(low):

@@ -34,7 +34,7 @@ class Inpainter:
     Args:
         weights: a `.weights.h5` file, a training run's folder, a frozen graph (`.pb`), an exported
             SavedModel's folder, or None for the shipped weights.
-        fidelity: "improved" or "original", see `HighResolutionInpainter`.
+        fidelity: "improved", "plain" or "original", see `HighResolutionInpainter`.
 
     Raises:
         ValueError: if the weights or the file are missing or do not fit.
@@ -249,7 +249,7 @@ def run():
     choice(
         "fidelity",
         "improved",
-        ["improved", "original"],
+        ["improved", "plain", "original"],
         "original: what the authors' script does, soft rim included.",
     )
     command_line.run(main, values, USAGE)

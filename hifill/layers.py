@@ -31,12 +31,20 @@ def upsample_by_two(x):
         Tensor [B, 2H, 2W, C] of the same dtype.
     """
     batch, height, width, channels = keras.ops.shape(x)
-    below = tf.concat([x[:, 1:], x[:, -1:]], axis=1)
+    below = _next(x, axis=1)
     x = tf.stack([x, (x + below) * 0.5], axis=2)  # [B, H, 2, W, C]
     x = tf.reshape(x, [batch, 2 * height, width, channels])
-    right = tf.concat([x[:, :, 1:], x[:, :, -1:]], axis=2)
+    right = _next(x, axis=2)
     x = tf.stack([x, (x + right) * 0.5], axis=3)  # [B, 2H, W, 2, C]
     return tf.reshape(x, [batch, 2 * height, 2 * width, channels])
+
+
+def _next(x, axis):
+    """Every element's successor along an axis, the last one repeated."""
+    # Splits, as the gradient of a slice is several times as slow.
+    _, rest = tf.split(x, [1, -1], axis=axis)
+    _, last = tf.split(x, [-1, 1], axis=axis)
+    return tf.concat([rest, last], axis=axis)
 
 
 @keras.saving.register_keras_serializable("hifill")
@@ -120,7 +128,7 @@ class GatedConv2D(keras.layers.Layer):
         if self.gate in ("single_channel", "full"):
             # One convolution for both reads x once; the gate's few channels are then almost free.
             both = self._convolve(x, tf.concat([self.kernel, self.gate_kernel], axis=-1))
-            features, gate = both[..., : self.filters], both[..., self.filters :]
+            features, gate = tf.split(both, [self.filters, -1], axis=-1)
         else:
             features = self._convolve(x, self.kernel)
             gate = self._pointwise_gate(x)

@@ -4,6 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from hifill.membrane import meet_rim
+
 
 @dataclasses.dataclass(frozen=True)
 class LossRecipe:
@@ -16,6 +18,8 @@ class LossRecipe:
         adversarial: weight of the critic's score (beta of equation 14).
         gradient_penalty: weight of the gradient penalty (sigma of equation 9).
         normalise_context: divide each picture's context error by the mean of its (1 - mask).
+        meet_rim: judge the hole as `membrane.meet_rim` makes it of either network's picture. The
+            context's error stays that of the picture itself.
         hinge: the critic's hinge loss in place of equation 9, see `optional_losses`.
         perceptual, style, feature_matching, total_variation: weights of the terms in
             `optional_losses`.
@@ -27,6 +31,7 @@ class LossRecipe:
     adversarial: float = 1e-4
     gradient_penalty: float = 10.0
     normalise_context: bool = False
+    meet_rim: bool = False
     hinge: bool = False
     perceptual: float = 0.0
     style: float = 0.0
@@ -45,6 +50,11 @@ def composite(filled, image, mask):
     return filled * mask + image * (1 - mask)
 
 
+def fill(drawn, image, mask, recipe):
+    """What a recipe judges in the hole of a drawn picture: the picture, or `meet_rim` of it."""
+    return meet_rim(drawn, image, mask) if recipe.meet_rim else drawn
+
+
 def reconstruction_losses(image, coarse, refined, mask, recipe):
     """L1 errors inside and outside the holes (equations 11 and 12), before their weights.
 
@@ -57,12 +67,17 @@ def reconstruction_losses(image, coarse, refined, mask, recipe):
         (hole, context): scalars, means over all elements of the batch, the coarse network's
         errors added with `recipe.coarse`.
     """
-    errors = recipe.coarse * tf.abs(image - coarse) + tf.abs(image - refined)
-    context = tf.reduce_mean(errors * (1 - mask), axis=[1, 2, 3])  # [B]
+
+    def errors(coarse, refined):
+        return recipe.coarse * tf.abs(image - coarse) + tf.abs(image - refined)
+
+    outside = errors(coarse, refined) * (1 - mask)
+    inside = errors(*(fill(drawn, image, mask, recipe) for drawn in (coarse, refined))) * mask
+    context = tf.reduce_mean(outside, axis=[1, 2, 3])  # [B]
     if recipe.normalise_context:
         # By picture, so that the mean over parts of a batch is that of the whole.
         context /= tf.reduce_mean(1 - mask, axis=[1, 2, 3])
-    return tf.reduce_mean(errors * mask), tf.reduce_mean(context)
+    return tf.reduce_mean(inside), tf.reduce_mean(context)
 
 
 def gradient_norms(critic, image, inpainted, epsilon, scale=1.0):

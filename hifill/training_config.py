@@ -51,6 +51,7 @@ class TrainingConfig:
     # Losses
     recipe: str = "paper"
     critic_loss: str = "wgan_gp"
+    meet_rim: bool = False
     hole_weight: float | None = None
     context_weight: float | None = None
     adversarial_weight: float | None = None
@@ -136,7 +137,9 @@ def loss_recipe(config):
     given = {name: getattr(config, f"{name}_weight") for name in LOSS_TERMS}
     given = {name: weight for name, weight in given.items() if weight is not None}
     hinge = config.critic_loss == "hinge"
-    recipe = dataclasses.replace(losses.RECIPES[config.recipe], hinge=hinge, **given)
+    recipe = dataclasses.replace(
+        losses.RECIPES[config.recipe], meet_rim=config.meet_rim, hinge=hinge, **given
+    )
     if (recipe.perceptual or recipe.style) and not config.feature_extractor:
         raise ValueError(
             "--perceptual_weight and --style_weight need --feature_extractor: VGG16 weights "

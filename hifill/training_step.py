@@ -126,7 +126,7 @@ class TrainingStep(tf.Module):
         """(Gradients of the critic's variables, times the loss scale; dict of scalars.)"""
         critic, recipe = self.discriminator, self.recipe
         _, refined, _ = self.generate(images * (1 - masks), masks)
-        inpainted = losses.composite(refined, images, masks)
+        inpainted = self._inpainted(refined, images, masks)
         with tf.GradientTape() as tape:
             if recipe.hinge:
                 scores = critic(tf.concat([images, inpainted], axis=0), training=True)
@@ -157,16 +157,19 @@ class TrainingStep(tf.Module):
         return gradients, {
             "loss/generator": loss,
             **metrics,
-            "hole_l1_grey_levels": _grey_levels(refined - images, masks),
-            "coarse_hole_l1_grey_levels": _grey_levels(coarse - images, masks),
+            "hole_l1_grey_levels": self._hole_error(refined, images, masks),
+            "coarse_hole_l1_grey_levels": self._hole_error(coarse, images, masks),
             "context_l1_grey_levels": _grey_levels(refined - images, 1 - masks),
             "hole_share": tf.reduce_mean(masks),
         }
 
+    def _hole_error(self, drawn, images, masks):
+        return _grey_levels(self._inpainted(drawn, images, masks) - images, masks)
+
     def _generator_terms(self, images, masks, coarse, refined):
         """Dict from term to (weight, value)."""
         recipe = self.recipe
-        inpainted = losses.composite(refined, images, masks)
+        inpainted = self._inpainted(refined, images, masks)
         hole, context = losses.reconstruction_losses(images, coarse, refined, masks, recipe)
         terms = {"hole": (recipe.hole, hole), "context": (recipe.context, context)}
         if self.discriminator is not None:
@@ -188,6 +191,10 @@ class TrainingStep(tf.Module):
             variation = optional_losses.total_variation(inpainted, masks)
             terms["total_variation"] = recipe.total_variation, variation
         return terms
+
+    def _inpainted(self, drawn, images, masks):
+        """The photo with its hole filled, as the recipe judges it."""
+        return losses.composite(losses.fill(drawn, images, masks, self.recipe), images, masks)
 
     def set_learning_rate(self, learning_rate):
         """Changes the learning rate of both optimizers."""

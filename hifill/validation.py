@@ -8,6 +8,7 @@ import tensorflow as tf
 from hifill import losses
 from hifill.data import Samples
 from hifill.photo_sources import open_photos
+from hifill.training_config import loss_recipe
 from hifill.training_step import network_range
 
 _log = logging.getLogger(__name__)
@@ -20,13 +21,15 @@ class Validation:
         samples: a `data.Samples` that does not augment.
         count: how many of its samples to use.
         batch_size: how many at a time.
+        recipe: the `losses.LossRecipe` that says what is judged in a hole.
 
     Attributes:
         first: (images [n, S, S, 3] in [-1, 1], masks [n, S, S, 1]) of the first, up to 4, samples.
     """
 
-    def __init__(self, samples, count, batch_size):
+    def __init__(self, samples, count, batch_size, recipe):
         self._samples = [samples.sample(number)[:2] for number in range(count)]
+        self._recipe = recipe
         self._batch_size = min(batch_size, count)
         self.first = _network_inputs(self._samples[:4])
 
@@ -49,7 +52,8 @@ class Validation:
             missing = self._batch_size - len(images)
             padding = [[0, missing], [0, 0], [0, 0], [0, 0]]
             padded = [tf.pad(t, padding) for t in (images * (1 - masks), masks)]
-            coarse, refined = (t[: len(images)] for t in generate(*padded)[:2])
+            drawn = (t[: len(images)] for t in generate(*padded)[:2])
+            coarse, refined = (losses.fill(t, images, masks, self._recipe) for t in drawn)
             area = tf.reduce_sum(masks, axis=[1, 2, 3]) * 3
             errors = [
                 tf.reduce_sum(tf.abs(t - images) * masks, axis=[1, 2, 3]) / area * 127.5
@@ -84,7 +88,7 @@ def held_out(config, training_samples):
         augment=False,
         max_bad_fraction=config.max_bad_fraction,
     )
-    return Validation(samples, min(count, len(photos)), config.batch_size)
+    return Validation(samples, min(count, len(photos)), config.batch_size, loss_recipe(config))
 
 
 def _network_inputs(samples):

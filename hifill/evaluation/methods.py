@@ -199,6 +199,7 @@ def _operators(weights, down, up):
 
 METHODS = {
     "hifill": _hifill,
+    "hifill-plain": functools.partial(_hifill, fidelity="plain"),
     "hifill-original": functools.partial(_hifill, fidelity="original"),
     "hifill-bilinear": functools.partial(_upscaled, interpolation=cv2.INTER_LINEAR),
     "hifill-lanczos": functools.partial(_upscaled, interpolation=cv2.INTER_LANCZOS4),
