@@ -72,7 +72,7 @@ def _define_network_flags(string, integer, real, boolean, choice):
     boolean(
         "meet_rim",
         False,
-        "Train, and validate, what is shown: the picture moved to meet the photo at the hole's rim.",
+        "Train and validate what is shown, a picture that meets the photo at the hole's rim.",
     )
     for term in ("hole", "context", "adversarial", "gradient_penalty"):
         real(f"{term}_weight", None, f"Replaces the recipe's {term} weight.", 0.0)

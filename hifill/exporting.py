@@ -10,15 +10,11 @@ import shutil
 import tensorflow as tf
 
 import hifill
+from hifill import locks
 from hifill.generator_files import version_folders
 from hifill.image_io import MAX_PIXELS, replace_file
 from hifill.saved_model import ServedInpainter
 from hifill.weights import fingerprint, load_generator, training_step
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks.
-    fcntl = None
 
 MODEL = "hifill"  # the folder of the versions, and the name that servers know
 METADATA = "hifill.json"
@@ -141,11 +137,7 @@ def _locked(folder):
     try:
         if not os.access(folder, os.W_OK):
             raise ValueError(f"{folder}: cannot be written; choose another --output")
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"{folder}: another export writes here; wait for it") from error
+        locks.lock(lock, f"{folder}: another export writes here; wait for it")
         yield
     finally:
         os.close(lock)

@@ -5,13 +5,8 @@ import dataclasses
 import json
 import pathlib
 
-from hifill import summaries
+from hifill import locks, summaries
 from hifill.image_io import replace_file
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks.
-    fcntl = None
 
 
 class RunFolder:
@@ -73,21 +68,12 @@ class RunFolder:
         with self._one_line_errors():
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w")  # noqa: SIM115, closed by `opened`
-            self._take_lock()
+            other = "another process trains here; stop it, or choose another --workdir"
+            locks.lock(self._lock, f"{self.path}: {other}")
             settings = dataclasses.asdict(self._config)
             replace_file(self.path / "config.json", json.dumps(settings, indent=1).encode())
             self._log = summaries.RunLog(self.path, iteration)
             self._log.text("flags", summaries.flags_table(settings), iteration)
-
-    def _take_lock(self):
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{self.path}: another process trains here; stop it, or choose another --workdir"
-            ) from error
 
     def write(self, iteration, scalars=None, pictures=None, histograms=None):
         """Writes summaries while the folder is opened.

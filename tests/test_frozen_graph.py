@@ -108,8 +108,9 @@ def test_half_weights_halve_the_file(generator, frozen, tmp_path):
     path.write_bytes(definition.SerializeToString())
     assert path.stat().st_size < 0.55 * frozen.stat().st_size
     photo, hole = photo_and_hole(SIZE, SIZE)
-    expected = HighResolutionInpainter(frozen)(photo, hole).numpy()
-    actual = HighResolutionInpainter(path)(photo, hole).numpy()
+    # Improved, what an untrained generator draws leaves no trace at all.
+    expected = HighResolutionInpainter(frozen, fidelity="plain")(photo, hole).numpy()
+    actual = HighResolutionInpainter(path, fidelity="plain")(photo, hole).numpy()
     difference = np.abs(actual.astype(int) - expected)[hole]
     assert 0 < difference.mean() < 1 and (actual[~hole] == photo[~hole]).all()
 

@@ -68,6 +68,23 @@ def test_one_mask_counts_like_the_same_mask_twice(batch):
         )
 
 
+def test_a_picture_off_in_colour_costs_nothing_in_a_hole_whose_rim_is_met():
+    recipe = losses.LossRecipe(meet_rim=True)
+    image = np.random.default_rng(0).uniform(-1, 1, (2, 16, 32, 3)).astype(np.float32)
+    mask = np.zeros((2, 16, 32, 1), np.float32)
+    mask[:, 4:12, 8:20] = 1
+    hole, context = losses.reconstruction_losses(image, image + 0.5, image - 0.25, mask, recipe)
+    assert float(hole) == pytest.approx(0, abs=1e-6)
+    assert float(context) == pytest.approx(0.75 * np.mean(1 - mask), rel=1e-5)
+    # What the picture lacks is a line within the hole, of which the rim knows nothing.
+    bent = image.copy()
+    bent[:, 8, 10:18] += 1
+    hole, _ = losses.reconstruction_losses(image, bent, bent, mask, recipe)
+    assert float(hole) == pytest.approx(2 * 8 / (16 * 32), rel=1e-4)
+    inpainted = losses.fill(bent, image, mask, recipe)
+    np.testing.assert_allclose(inpainted, bent, atol=1e-6)
+
+
 def test_perfect_pictures_cost_nothing(batch):
     image, *_, mask = batch
     for recipe in losses.RECIPES.values():

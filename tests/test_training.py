@@ -154,7 +154,7 @@ def test_the_best_weights_on_held_out_photos_are_kept(finished):
 
 def test_validation_measures_the_hole_in_grey_levels(finished):
     # The second batch of 2 has one picture; what fills it up must not count.
-    held_out = validation.Validation(finished[0].samples, 3, 2)
+    held_out = validation.Validation(finished[0].samples, 3, 2, losses.LossRecipe())
     images, masks = held_out.first
     coming = iter([images[:2], tf.concat([images[2:], tf.zeros_like(images[:1])], axis=0)])
 
@@ -169,6 +169,14 @@ def test_validation_measures_the_hole_in_grey_levels(finished):
     shares = tf.reduce_mean(masks, axis=[1, 2, 3]).numpy()
     psnr = np.mean(10 * np.log10(255**2 / (100 * shares)))
     assert measured["psnr"] == pytest.approx(psnr, rel=1e-4)
+
+
+def test_validation_may_judge_what_meets_the_rim(finished):
+    held_out = validation.Validation(finished[0].samples, 2, 2, losses.LossRecipe(meet_rim=True))
+    images, _ = held_out.first
+    measured = held_out.measure(lambda *_: (images + 20 / 127.5, images - 10 / 127.5, None))
+    assert measured["hole_l1_grey_levels"] < 0.01
+    assert measured["coarse_hole_l1_grey_levels"] < 0.01
 
 
 def test_the_picture_grid_shows_six_columns(finished):

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 
+from hifill import locks
 from hifill.evaluation import inputs, protocol, runs
 from hifill.evaluation.methods import METHODS, label
 from hifill.evaluation.networks import Networks
@@ -21,11 +22,6 @@ continues a run that was interrupted.
 
 Methods: {", ".join(METHODS)}; NAME=MODEL is any SavedModel, frozen graph or weights file.
 """
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: two processes at once are not noticed there
-    fcntl = None
 
 _log = logging.getLogger(__name__)
 
@@ -97,11 +93,7 @@ def _locked(folder):
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written ({error.strerror})") from error
     with lock:
-        try:
-            if fcntl:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"{folder}: another process works on this report") from error
+        locks.lock(lock, f"{folder}: another process works on this report")
         yield
 
 

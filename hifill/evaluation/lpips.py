@@ -41,7 +41,6 @@ _LAYERS = {
 _POOLING = {"alex": (3, 2), "vgg": (2, 4)}  # side of the window (its stride is 2), and how many
 _SHIFT = np.float32([-0.030, -0.088, -0.188])
 _SCALE = np.float32([0.458, 0.448, 0.450])
-_MIN_SIDE = 64
 
 
 class Lpips:
@@ -69,6 +68,8 @@ class Lpips:
         ValueError: one line, if the file is missing or holds anything else.
     """
 
+    MIN_SIDE = 64  # of pictures, in pixels
+
     def __init__(self, path):
         self._network, self._kernels, self._biases, self._linear = _read_weights(path)
         self.name = f"lpips_{self._network}"
@@ -81,10 +82,10 @@ class Lpips:
         Raises:
             ValueError: if a side is shorter than 64 pixels, or the shapes differ.
         """
-        if photo.shape != result.shape or min(photo.shape[:2]) < _MIN_SIDE:
+        if photo.shape != result.shape or min(photo.shape[:2]) < self.MIN_SIDE:
             raise ValueError(
                 f"LPIPS of {list(photo.shape)} and {list(result.shape)}: takes two pictures of one "
-                f"size with sides of {_MIN_SIDE} pixels or more"
+                f"size with sides of {self.MIN_SIDE} pixels or more"
             )
         total = 0.0
         for x, y, weight in zip(

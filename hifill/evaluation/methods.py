@@ -11,8 +11,9 @@ import pathlib
 import cv2
 import numpy as np
 
-from hifill import image_encoding, image_io
+from hifill import image_io
 from hifill.evaluation.operators import DOWN, UP, operator_method
+from hifill.evaluation.protocol import NATIVE, read_photo
 
 _RADIUS = 3  # of OpenCV's two, in pixels, as in its documentation
 
@@ -109,7 +110,7 @@ def read_result(path, shape):
     Raises:
         ValueError: if it is unreadable or of another size.
     """
-    pixels = image_encoding.to_8bit(image_io.read_photo(path).pixels)
+    pixels = read_photo(path, NATIVE)
     if pixels.shape[:2] != tuple(shape):
         (height, width), (wanted_height, wanted_width) = pixels.shape[:2], shape
         raise ValueError(

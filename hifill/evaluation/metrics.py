@@ -7,6 +7,7 @@ import numpy as np
 from hifill.evaluation import l1, psnr, seam, sharpness, ssim
 
 HIGHER, LOWER, ONE = "higher", "lower", "one"
+ARROWS = {HIGHER: "↑", LOWER: "↓", ONE: "→ 1"}
 
 # name -> what is better. The order of `measure` and of every table made from it.
 DIRECTIONS = {

@@ -11,14 +11,15 @@ from hifill import image_io
 from hifill.evaluation.discriminative_score import discriminative_scores
 from hifill.evaluation.frechet_distance import frechet_distance_of_sets
 from hifill.evaluation.inception_score import inception_score
+from hifill.evaluation.metrics import HIGHER, LOWER
 
 SPLITS = 10  # of the Inception Score
 # What is better, of the scores of `Networks.scores`.
 SET_DIRECTIONS = {
-    "fid": "lower",
-    "inception_score": "higher",
-    "p_ids_percent": "higher",
-    "u_ids_percent": "higher",
+    "fid": LOWER,
+    "inception_score": HIGHER,
+    "p_ids_percent": HIGHER,
+    "u_ids_percent": HIGHER,
 }
 
 
@@ -71,9 +72,8 @@ class Networks:
 
         NaN if a side is shorter than 64 pixels.
         """
-        short = min(photo.shape[:2]) < 64
         return {
-            name: np.nan if short else distance(photo, result)
+            name: distance(photo, result) if min(photo.shape[:2]) >= distance.MIN_SIDE else np.nan
             for name, distance in self._distances.items()
         }
 

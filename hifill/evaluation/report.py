@@ -13,11 +13,10 @@ import platform
 from hifill import image_io
 from hifill.evaluation import charts, pictures, summary, tables
 from hifill.evaluation.definitions import DEFINITIONS, SET_DEFINITIONS
-from hifill.evaluation.metrics import DIRECTIONS, HIGHER, LOWER, ONE
+from hifill.evaluation.metrics import ARROWS, DIRECTIONS, HIGHER, LOWER, ONE
 from hifill.evaluation.networks import SET_DIRECTIONS, Networks
 from hifill.evaluation.protocol import fingerprint
 
-_ARROWS = {HIGHER: "↑", LOWER: "↓", ONE: "→ 1"}
 _WORDS = {HIGHER: "higher is better", LOWER: "lower is better", ONE: "1 is best"}
 _TITLE = "Evaluation of hole filling"
 _MOST_FAILURES = 100  # listed in the page
@@ -147,7 +146,7 @@ def _size(rows, size):
 def _page(folder, cases, rows, averages, about, measured, networks):
     parts = [f"<h1>{_TITLE}</h1><p>{html.escape(measured)}</p>"]
     for title, note, table in tables.layouts(averages):
-        parts += [f"<h2>{html.escape(title)}</h2>", tables.as_html(table)]
+        parts += [f"<h2>{html.escape(title)}</h2>", _text_table(table)]
         parts.append(f'<p class="note">{html.escape(note)}</p>')
     names = tables.measured(averages)
     for size, methods in averages.items():
@@ -155,7 +154,7 @@ def _page(folder, cases, rows, averages, about, measured, networks):
         parts += [f"<h2>{html.escape(_size(rows, size))}</h2>", _overall(methods, names)]
         scores = tables.set_scores(methods)
         if scores:
-            parts += ["<h3>Scores of whole sets</h3>", tables.as_html(scores)]
+            parts += ["<h3>Scores of whole sets</h3>", _text_table(scores)]
         parts += ["<h3>By share of the hole</h3>", _by_share(methods, names), "<h3>Time</h3>"]
         parts += [charts.times(here), pictures.pictures(folder, cases, here)]
     parts.append(_failures([row for row in rows if row["error"]]))
@@ -274,10 +273,22 @@ def _table(methods, columns):
     )
 
 
+def _text_table(table):
+    """{method: {head: text}} as HTML."""
+    columns = {
+        html.escape(head): {
+            method: f"<td>{html.escape(cells.get(head, '-'))}</td>"
+            for method, cells in table.items()
+        }
+        for head in tables.heads(table)
+    }
+    return _table(table, columns)
+
+
 def _head(name):
     """The name of a measure, linked to its definition, with an arrow to the better side."""
     direction = DIRECTIONS[name]
-    text = f"{name.replace('_', '_<wbr>')}&nbsp;{_ARROWS[direction].replace(' ', '&nbsp;')}"
+    text = f"{name.replace('_', '_<wbr>')}&nbsp;{ARROWS[direction].replace(' ', '&nbsp;')}"
     return f'<a href="#{name}" title="{_WORDS[direction]}">{text}</a>'
 
 

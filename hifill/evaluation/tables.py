@@ -1,12 +1,9 @@
 """A summary as tables: all measures, and two layouts that papers use."""
 
-import html
-
-from hifill.evaluation.metrics import DIRECTIONS
+from hifill.evaluation.metrics import ARROWS, DIRECTIONS
 from hifill.evaluation.networks import SET_DIRECTIONS
 from hifill.evaluation.summary import ALL, short
 
-_ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1"}
 # The columns of each size and of each share: name in the summary -> name in the table.
 _OF_SIZE = {
     "l1_percent_of_255": "L1 %",
@@ -60,7 +57,7 @@ def set_scores(methods):
         for bin_name, average in bins.items():
             for name, value in average["scores"].items():
                 direction = SET_DIRECTIONS[name.partition("_like_")[0]]
-                head = f"{name}{_ARROWS[direction]}, {bin_name}"
+                head = f"{name} {ARROWS[direction]}, {bin_name}"
                 text = f"{short(value, 4)} (N = {average['photos']})"
                 table.setdefault(method, {})[head] = text
     return table
@@ -78,7 +75,7 @@ def markdown(summary):
             average = bins[ALL]
             cells = {"photos": str(average["photos"]), "failures": str(average["failures"])}
             for name in names:
-                cells[f"{name}{_ARROWS[DIRECTIONS[name]]}"] = _mean(average, name)
+                cells[f"{name} {ARROWS[DIRECTIONS[name]]}"] = _mean(average, name)
             cells["seconds (median)"] = short(average["seconds"]["median"])
             cells["peak MB"] = short(average["peak_megabytes"]["maximum"])
             table[method] = cells
@@ -97,20 +94,6 @@ def measured(summary):
         for name in DIRECTIONS
         if any(a[name]["mean"] is not None or a[name]["infinite"] for a in averages)
     ]
-
-
-def as_html(table):
-    """{method: {head: text}} -> HTML of a table."""
-    heads = _heads(table)
-    first = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)
-    lines = []
-    for method, cells in table.items():
-        line = "".join(f"<td>{html.escape(cells.get(head, '-'))}</td>" for head in heads)
-        lines.append(f'<tr><th scope="row">{html.escape(method)}</th>{line}</tr>')
-    return (
-        f'<div class="wide"><table><thead><tr><th scope="col">method</th>{first}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
 
 
 def _cells(average, columns, group):
@@ -139,13 +122,14 @@ def _mean(average, name):
     return f"{text} (and {', '.join(left_out)})" if left_out else text
 
 
-def _heads(table):
+def heads(table):
+    """The columns of {method: {head: text}}, in the order in which they first stand there."""
     return list(dict.fromkeys(head for cells in table.values() for head in cells))
 
 
 def _markdown(table):
-    heads = _heads(table)
-    yield f"| {' | '.join(['method', *heads])} |"
-    yield "|---" * (1 + len(heads)) + "|"
+    columns = heads(table)
+    yield f"| {' | '.join(['method', *columns])} |"
+    yield "|---" * (1 + len(columns)) + "|"
     for method, cells in table.items():
-        yield f"| {' | '.join([method, *(cells.get(head, '-') for head in heads)])} |"
+        yield f"| {' | '.join([method, *(cells.get(head, '-') for head in columns)])} |"
