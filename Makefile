@@ -1,4 +1,4 @@
-# make demo: sets up .venv and fills the hole of a bundled photo, see demo/comparison/launch.png
+# make demo: sets up .venv and repairs two bundled photos, see demo/
 # make test: sets up .venv and runs the tests but for the slowest
 # make test-all: runs those too
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -16,9 +16,7 @@ PYTEST := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist wor
 .PHONY: demo test test-all lint clean
 
 demo: $(VENV)/installed
-	$(BIN)/hifill-inpaint docs/demo/launch.jpg --mask=docs/demo/launch_mask.png \
-		--output=demo/launch.jpg --comparison=demo/comparison
-	@echo "Input, hole and result side by side: demo/comparison/launch.png"
+	$(BIN)/python docs/demo/demo.py demo
 
 test: $(VENV)/installed
 	$(PYTEST) -m "not slow"
