@@ -31,8 +31,8 @@ def main():
     )
     images, masks, _ = next(iter(data.batches(samples, 4)))
     images, masks = network_range(images[0], masks[0])
-    results = load_generator(arguments.run)([images * (1 - masks), masks])
-    grid = summaries.picture_grid(images, masks, *results)
+    coarse, refined, attention = load_generator(arguments.run)([images * (1 - masks), masks])
+    grid = summaries.picture_grid(images, masks, coarse, refined, refined, attention)
     tf.io.write_file(arguments.output, tf.io.encode_png(grid))
 
 

@@ -140,24 +140,25 @@ def _drop_lines(path, first):
         replace_file(path, kept)
 
 
-def picture_grid(images, masks, coarse, refined, attention):
+def picture_grid(images, masks, coarse, refined, filled, attention):
     """Pictures in rows: photo, photo with its hole, both results, the paste, and the attention.
 
     Args:
         images: float32 [B, S, S, 3] in [-1, 1].
         masks: float32 [B, S, S, 1], 1 = hole.
         coarse, refined: the generator's results as they are, like `images`; clipped to [-1, 1].
+        filled: what is pasted into the holes, like `refined` or equal to it.
         attention: float32 [B, S/16, S/16, (S/16)^2], from the generator.
 
     Returns:
         uint8 array [B * S, 6 * S, 3]. Columns: photo; photo with a white hole; coarse result;
-        refined result; refined result pasted into the photo; `attention_flow`.
+        refined result; `filled` pasted into the photo; `attention_flow`.
     """
-    images, masks, coarse, refined = (
-        np.asarray(x, np.float32) for x in (images, masks, coarse, refined)
+    images, masks, coarse, refined, filled = (
+        np.asarray(x, np.float32) for x in (images, masks, coarse, refined, filled)
     )
     hole = masks > 0
-    masked, pasted = np.where(hole, 1, images), np.where(hole, refined, images)
+    masked, pasted = np.where(hole, 1, images), np.where(hole, filled, images)
     columns = [images, masked, coarse, refined, pasted]
     columns = [np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8) for x in columns]
     flow = attention_flow(attention, masks)

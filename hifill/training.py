@@ -300,7 +300,8 @@ class Trainer:
         """Four pictures with their holes, of `val_data` if given, see `summaries.picture_grid`."""
         images, holes = self._validation.first
         coarse, refined, attention = self.step.generate(images * (1 - holes), holes)
-        return summaries.picture_grid(images, holes, coarse, refined, attention)
+        filled = self.step.inpainted(refined, images, holes)
+        return summaries.picture_grid(images, holes, coarse, refined, filled, attention)
 
 
 def _number(variable):

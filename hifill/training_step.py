@@ -126,7 +126,7 @@ class TrainingStep(tf.Module):
         """(Gradients of the critic's variables, times the loss scale; dict of scalars.)"""
         critic, recipe = self.discriminator, self.recipe
         _, refined, _ = self.generate(images * (1 - masks), masks)
-        inpainted = self._inpainted(refined, images, masks)
+        inpainted = self.inpainted(refined, images, masks)
         with tf.GradientTape() as tape:
             if recipe.hinge:
                 scores = critic(tf.concat([images, inpainted], axis=0), training=True)
@@ -164,12 +164,12 @@ class TrainingStep(tf.Module):
         }
 
     def _hole_error(self, drawn, images, masks):
-        return _grey_levels(self._inpainted(drawn, images, masks) - images, masks)
+        return _grey_levels(self.inpainted(drawn, images, masks) - images, masks)
 
     def _generator_terms(self, images, masks, coarse, refined):
         """Dict from term to (weight, value)."""
         recipe = self.recipe
-        inpainted = self._inpainted(refined, images, masks)
+        inpainted = self.inpainted(refined, images, masks)
         hole, context = losses.reconstruction_losses(images, coarse, refined, masks, recipe)
         terms = {"hole": (recipe.hole, hole), "context": (recipe.context, context)}
         if self.discriminator is not None:
@@ -192,8 +192,8 @@ class TrainingStep(tf.Module):
             terms["total_variation"] = recipe.total_variation, variation
         return terms
 
-    def _inpainted(self, drawn, images, masks):
-        """The photo with its hole filled, as the recipe judges it."""
+    def inpainted(self, drawn, images, masks):
+        """The photo with its hole filled as the recipe judges it, from what a network drew."""
         return losses.composite(losses.fill(drawn, images, masks, self.recipe), images, masks)
 
     def set_learning_rate(self, learning_rate):

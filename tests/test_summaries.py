@@ -236,7 +236,8 @@ def test_layout_of_the_grid():
     coarse = tf.constant(rng.uniform(-1.5, 1.5, (2, 64, 64, 3)).astype(np.float32))
     refined = tf.fill([2, 64, 64, 3], -1.0)
     attention = np.repeat(looking({(1, 1): (0, 2), (2, 1): (0, -1)}, 4, 4), 2, axis=0)
-    grid = summaries.picture_grid(images, masks, coarse, refined, attention)
+    filled = tf.fill([2, 64, 64, 3], 0.6)
+    grid = summaries.picture_grid(images, masks, coarse, refined, filled, attention)
     assert grid.shape == (128, 384, 3) and grid.dtype == np.uint8
     hole = masks[..., 0] > 0
     for i, row in enumerate(np.split(grid, 2)):
@@ -248,15 +249,15 @@ def test_layout_of_the_grid():
         np.testing.assert_allclose(first, clipped, atol=0.51)
         assert (second == 0).all()
         np.testing.assert_array_equal(pasted[~hole[i]], photos[i][~hole[i]])
-        assert (pasted[hole[i]] == 0).all()
+        assert (pasted[hole[i]] == 204).all()
         cells = summaries.attention_flow(attention, masks)[i]
         np.testing.assert_array_equal(flow, np.kron(cells, np.ones((16, 16, 1), np.uint8)))
 
 
 def test_pictures_of_the_generator(generator, picture, hole):
     images, masks = picture(1, 64, 128)[:, :, :64], hole(64, 64)
-    results = generator([images * (1 - masks), masks])
-    grid = summaries.picture_grid(images, masks, *results)
+    coarse, refined, attention = generator([images * (1 - masks), masks])
+    grid = summaries.picture_grid(images, masks, coarse, refined, refined, attention)
     assert grid.shape == (64, 384, 3)
     assert len(np.unique(grid[:, 320:].reshape(-1, 3), axis=0)) > 1
 
