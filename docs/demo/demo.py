@@ -57,7 +57,8 @@ def main(output):
                 image_io.write_photo(output / f"{name}.jpg", filled, photo)
         rows = [shown, details[:2], details[2:]]
         sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
-        image_io.write_photo(output / f"{name}_compared.jpg", sheet, image_io.Photo(sheet))
+        compared = output / f"{name}_compared.jpg"
+        image_io.write_photo(compared, sheet, image_io.Photo(sheet), quality=85)
     print(f"pictures: {output}")
 
 
