@@ -35,7 +35,9 @@ def test_every_record_is_a_request_that_is_answered(servers, tmp_path):
             answer = stub.Predict(request, 60.0).outputs["inpainted_bytes"].string_val[0]
             inpainted = tf.io.decode_png(answer).numpy()
             np.testing.assert_array_equal(inpainted[~hole], photo[~hole])
-            assert (inpainted[hole] != photo[hole]).mean() > 0.8
+            # The photo is a gradient, of which the rim tells most.
+            error = np.abs(inpainted[hole].astype(int) - photo[hole])
+            assert error.any() and error.mean() < 20
 
 
 def test_refused(monkeypatch):
