@@ -93,7 +93,6 @@ def example(**features):
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-@pytest.mark.slow
 def examples_of(pattern):
     """List of dicts from the names of features to their values."""
     found = []
