@@ -8,14 +8,17 @@ import os
 
 import tensorflow as tf
 
+from hifill import cells
 from hifill.attention import join_cells, split_cells, usable_cells
 from hifill.generator_files import GeneratorFile
 from hifill.membrane import meet_rim
 
 FIDELITIES = ("improved", "plain", "original")
-_CELL = 16  # low-resolution pixels along one side of an attention cell
-_CHUNK_BYTES = 64 * 2**20  # float32 context held at a time
-_WHITE = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 1}  # the dtypes of photos
+# So that a function is optimised alike, and rounds alike, wherever it is called: here or in a
+# SavedModel, for one photo or many, for tensors or arrays.
+_NOT_INLINED = {"_noinline": True}
+WHITE = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 1}  # the dtypes of photos
+_LEVELS = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 65535}
 
 
 class HighResolutionInpainter(tf.Module):
@@ -55,9 +58,11 @@ class HighResolutionInpainter(tf.Module):
         self.fidelity = fidelity
         self.multiple = multiple
         self.size = size or 512
+        self.grid = self.size // cells.CELL
         self._fill_one, mask_dtype = (
             (self._fill_original, tf.float32) if fidelity == "original" else (self._fill, tf.bool)
         )
+        self.plans = {dtype: self._plan_function(dtype) for dtype in WHITE}
         # One photo does without a batch's copies, which are most of the memory it would take.
         self._functions = {
             f"{dtype.name}_{rank}": tf.function(
@@ -67,7 +72,7 @@ class HighResolutionInpainter(tf.Module):
                     tf.TensorSpec([None] * (rank - 1) + [1], mask_dtype),
                 ],
             )
-            for dtype in _WHITE
+            for dtype in WHITE
             for rank, function in ((3, self._inpaint_one), (4, self._inpaint_batch))
         }
 
@@ -86,7 +91,7 @@ class HighResolutionInpainter(tf.Module):
             ValueError: if shapes or dtypes are none of these.
         """
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
-        if image.dtype not in _WHITE:
+        if image.dtype not in WHITE:
             raise ValueError(f"image has dtype {image.dtype.name}, not uint8, uint16 or float32")
         if image.shape.rank not in (3, 4) or image.shape[-1] != 3:
             raise ValueError(f"image has shape {image.shape}, not [H, W, 3] or [B, H, W, 3]")
@@ -135,79 +140,163 @@ class HighResolutionInpainter(tf.Module):
         images = tf.ensure_shape(image[None], [1, self.size, self.size, 3])
         masked = (images * (2 / white) - 1) * (1 - masks)
         _, refined, attention = self.generator([masked, masks])
-        cells = (self.size // _CELL) ** 2
-        return (refined[0] + 1) * (white / 2), tf.reshape(attention, [cells, cells])
+        count = self.grid**2
+        return (refined[0] + 1) * (white / 2), tf.reshape(attention, [count, count])
 
-    # Not inlined, so that it is optimised alike, and rounds alike, wherever it is called: here or
-    # in a SavedModel, for one photo or many.
-    @tf.function(experimental_attributes={"_noinline": True})
-    def _fill(self, image, hole):
-        grid = self.size // _CELL
-        white = float(_WHITE[image.dtype])
-        height, width = tf.shape(image)[0], tf.shape(image)[1]
-        # Cells are patch_height x patch_width pixels, at least as many as at low resolution.
-        patch_height = tf.maximum(_CELL, -(-height // grid))
-        patch_width = tf.maximum(_CELL, -(-width // grid))
-        if patch_height * grid != height or patch_width * grid != width:
-            rows = _mirrored(patch_height * grid, height)
-            columns = _mirrored(patch_width * grid, width)
-            image = tf.gather(tf.gather(image, rows), columns, axis=1)
-            hole = tf.gather(tf.gather(hole, rows), columns, axis=1)
-        image = tf.reshape(image, [grid, patch_height, grid, patch_width, 3])
-        hole = tf.reshape(hole, [grid, patch_height, grid, patch_width, 1])
+    def _plan_function(self, dtype):
+        return tf.function(
+            lambda low, patch_width: self._plan(low, patch_width, dtype),
+            input_signature=[
+                tf.TensorSpec([self.size, self.size, 4]),
+                tf.TensorSpec([], tf.int32),
+            ],
+            experimental_attributes=_NOT_INLINED,
+        )
 
-        low, low_mask = _average_known(image, hole)
+    def _plan(self, low, patch_width, dtype):
+        """Runs the generator, and says what is to be copied where.
+
+        Args:
+            low: float32 [S, S, 4], of `cells.average_columns`.
+            patch_width: int32 scalar, width of a cell in the photo.
+            dtype: of the photo.
+
+        Returns:
+            (hole_cells, context_cells, attention, base): int32 [Q], the cells with a hole; int32
+            [K], the cells that they copy from; float32 [Q, K]; and float32
+            [Q, 18, patch_width * 3], rows of what is copied to, still to be upsampled: with U of
+            `cells.upsampling`, U @ base + attention @ context is the result. Cells are counted in
+            raster order.
+        """
+        white = float(WHITE[dtype])
+        low, low_mask = cells.normalized(low)
         refined, attention = self._generate(low, low_mask, white)
         blurred_low = low
         if self.fidelity == "improved":
             refined = meet_rim(refined[None], low[None], low_mask[None])[0]
             blurred_low = _without_finest_octave(low)  # far from holes wherever it is used
-        hole_cells = tf.where(tf.reduce_any(hole, axis=[1, 3, 4]))
-        hole_cells = tf.cast(hole_cells[:, 0] * grid + hole_cells[:, 1], tf.int32)
-        usable = tf.reshape(usable_cells(low_mask[None]), [-1])
-        context_cells = tf.cast(tf.where(usable > 0)[:, 0], tf.int32)
+        touched = tf.nn.max_pool2d(low_mask[None], cells.CELL, cells.CELL, "SAME")
+        hole_cells = _where(tf.reshape(touched, [-1]) > 0)
+        context_cells = _where(tf.reshape(usable_cells(low_mask[None]), [-1]) > 0)
         attention = tf.gather(tf.gather(attention, hole_cells), context_cells, axis=1)
+        # Weights that together move no pixel by more than half a level: nearly all of them.
+        count = tf.cast(tf.maximum(tf.size(context_cells), 1), tf.float32)
+        attention = tf.where(attention > 0.5 / _LEVELS[dtype] / count, attention, 0.0)
+        used = _where(tf.reduce_any(attention > 0, axis=0))
+        context_cells, attention = (
+            tf.gather(context_cells, used),
+            tf.gather(attention, used, axis=1),
+        )
 
         # The residual is photo - up(blurred_low) and the result up(refined) + attention @ residual.
         # Both upsamplings are linear and the same in every cell, so they are one, of the
         # difference, and only for cells with a hole.
-        difference = tf.gather(_with_rim(refined), hole_cells)
-        context = tf.gather(_with_rim(blurred_low), context_cells)  # [K, 18, 18, 3]
-        side = _CELL + 2
+        base = tf.gather(cells.with_rim(refined), hole_cells)
+        context = tf.gather(cells.with_rim(blurred_low), context_cells)  # [K, 18, 18, 3]
+        side = cells.CELL + 2
         context = tf.reshape(context, [-1, side * side * 3])
-        difference -= tf.reshape(tf.matmul(attention, context), [-1, side, side, 3])
-        difference = tf.einsum("pk,qjkc->qjpc", _upsampling(patch_width), difference)
+        base -= tf.reshape(tf.matmul(attention, context), [-1, side, side, 3])
+        base = tf.einsum("pk,qjkc->qjpc", cells.upsampling(0, patch_width, patch_width), base)
+        base = tf.reshape(base, [-1, side, patch_width * 3])
+        return hole_cells, context_cells, attention, base
 
-        filled = self._fill_cells(image, context_cells, attention, difference, white)
-        position = tf.scatter_nd(
-            hole_cells[:, None], tf.range(1, 1 + tf.size(hole_cells)), [grid * grid]
-        )
-        return _paste_cells(image, hole, filled, tf.reshape(position, [grid, grid]), height, width)
-
-    def _fill_cells(self, image, context_cells, attention, difference, white):
-        """Adds aggregated detail: -> [patch_height, Q, patch_width, 3] in the photo's dtype."""
-        grid = self.size // _CELL
-        patch_height, patch_width = tf.shape(image)[1], tf.shape(image)[3]
-        upsampling = _upsampling(patch_height)
-        # Not the product of all, which could overflow.
-        rows = tf.maximum(1, _CHUNK_BYTES // (4 * 3 * grid * grid) // patch_width)
-        chunks = tf.TensorArray(image.dtype, -(-patch_height // rows), infer_shape=False)
-        for i in tf.range(-(-patch_height // rows)):
+    @tf.function(experimental_attributes=_NOT_INLINED)
+    def _fill(self, image, hole):
+        geometry = cells.geometry_of(tf.shape(image)[0], tf.shape(image)[1], self.grid)
+        low = self._average(image, hole, geometry)
+        _, _, patch_height, patch_width = geometry
+        hole_cells, context_cells, attention, base = self.plans[image.dtype](low, patch_width)
+        most = tf.maximum(tf.size(hole_cells), tf.size(context_cells))
+        step = cells.rows_at_once(geometry, most)
+        result, white = image, float(WHITE[image.dtype])
+        for i in tf.range(-(-patch_height // step)):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            start, stop = i * rows, tf.minimum((i + 1) * rows, patch_height)
-            context = tf.transpose(image[:, start:stop], [0, 2, 1, 3, 4])
-            context = tf.reshape(context, [grid * grid, -1])
-            context = tf.cast(tf.gather(context, context_cells), tf.float32)
-            detail = tf.reshape(tf.matmul(attention, context), [-1, stop - start, patch_width, 3])
-            base = tf.einsum("rj,qjpc->qrpc", upsampling[start:stop], difference)
-            chunk = tf.clip_by_value(base + detail, 0.0, white)
-            if image.dtype.is_integer:
-                chunk = tf.round(chunk)
-            chunks = chunks.write(i, tf.transpose(tf.cast(chunk, image.dtype), [1, 0, 2, 3]))
-        return chunks.concat()
+            rows = tf.minimum(i * step + tf.stack([0, step]), patch_height)
+            context = self._context_rows(image, context_cells, rows, geometry)
+            filled = cells.aggregate_rows(
+                attention, context, base, rows, patch_height, white, image.dtype.is_integer
+            )
+            result = self._paste_rows(result, hole, hole_cells, filled, rows, geometry)
+        return result
+
+    def _average(self, image, hole, geometry):
+        """-> float32 [S, S, 4], see `cells.average_columns`."""
+        strips = tf.TensorArray(tf.float32, self.grid, element_shape=[cells.CELL, self.size, 4])
+        for strip in tf.range(self.grid):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            sums = cells.sum_strip(image, hole, strip, geometry)
+            strips = strips.write(strip, cells.average_columns(*sums, geometry, self.grid))
+        return strips.concat()
+
+    # Slices, casts and gathers of floats: there are no gathers of uint8 on GPUs.
+
+    def _context_rows(self, image, context_cells, rows, geometry):
+        """Some rows of some cells: -> float32 [K, n, patch_width, 3]."""
+        height, width, patch_height, patch_width = geometry
+        ends = self._strip_ends(context_cells)
+        parts = tf.TensorArray(tf.float32, self.grid, infer_shape=False)
+        count = rows[1] - rows[0]
+        for strip in tf.range(self.grid):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            part = tf.zeros([0, count, patch_width, 3])
+            if ends[strip] < ends[strip + 1]:
+                columns = context_cells[ends[strip] : ends[strip + 1]] % self.grid
+                columns = columns[:, None] * patch_width + tf.range(patch_width)
+                columns = cells.mirror(columns, width)
+                start = strip * patch_height
+                lines = cells.mirror(start + tf.range(rows[0], rows[1]), height)
+                first = tf.reduce_min(lines)
+                part = tf.cast(image[first : tf.reduce_max(lines) + 1], tf.float32)
+                part = tf.gather(part, columns, axis=1)
+                part = tf.gather(part, lines - first)  # [n, k, patch_width, 3]
+                part = tf.transpose(part, [1, 0, 2, 3])
+            parts = parts.write(strip, part)
+        return parts.concat()
+
+    def _paste_rows(self, image, hole, hole_cells, filled, rows, geometry):
+        """Puts some rows of filled cells where the hole is: -> the image's shape and dtype."""
+        height, width, patch_height, patch_width = geometry
+        ends = self._strip_ends(hole_cells)
+        for strip in tf.range(self.grid):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            top = strip * patch_height + rows[0]
+            bottom = tf.minimum(strip * patch_height + rows[1], height)
+            if ends[strip] < ends[strip + 1] and top < bottom:
+                columns = hole_cells[ends[strip] : ends[strip + 1]] % self.grid
+                left, right = columns[0] * patch_width, (columns[-1] + 1) * patch_width
+                right = tf.minimum(right, width)
+                if left < right:
+                    # Cells between them that have no hole are filled with anything.
+                    between = tf.range(columns[0], columns[-1] + 1)
+                    before = tf.cast(columns < between[:, None], tf.int32)
+                    indices = ends[strip] + tf.reduce_sum(before, axis=1)
+                    part = tf.gather(filled[:, : bottom - top], indices)
+                    part = tf.transpose(part, [1, 0, 2, 3])
+                    part = tf.reshape(part, [bottom - top, -1, 3])[:, : right - left]
+                    known = image[top:bottom, left:right]
+                    part = tf.raw_ops.Select(
+                        condition=tf.reshape(hole[top:bottom, left:right], [-1]),
+                        x=tf.reshape(part, [-1, 3]),
+                        y=tf.reshape(tf.cast(known, tf.float32), [-1, 3]),
+                    )
+                    part = tf.cast(tf.reshape(part, tf.shape(known)), image.dtype)
+                    # In place, but for the first time.
+                    image = tf.raw_ops.TensorStridedSliceUpdate(
+                        input=image,
+                        begin=[top, left],
+                        end=[bottom, right],
+                        strides=[1, 1],
+                        value=part,
+                    )
+        return image
+
+    def _strip_ends(self, sorted_cells):
+        """int32 [grid + 1]: where in a list of cells each row of the grid starts, and ends."""
+        starts = tf.range(self.grid + 1) * self.grid
+        return tf.reduce_sum(tf.cast(sorted_cells < starts[:, None], tf.int32), axis=1)
 
     def _fill_original(self, image, mask):
-        dtype, white = image.dtype, float(_WHITE[image.dtype])
+        dtype, white = image.dtype, float(WHITE[image.dtype])
         shape = tf.shape(image)[:2]
         small_size = [self.size, self.size]
         large_size = [self.size * self.multiple] * 2
@@ -221,8 +310,8 @@ class HighResolutionInpainter(tf.Module):
         )
         refined, attention = self._generate(small, small_mask, white)
         residual = (large - tf.image.resize(small, large_size)) * (1 - large_mask)
-        patch = _CELL * self.multiple
-        grid = self.size // _CELL
+        patch = cells.CELL * self.multiple
+        grid = self.grid
         residual = tf.reshape(split_cells(residual[None], patch, patch), [grid * grid, -1])
         residual = tf.matmul(attention, residual)
         residual = join_cells(tf.reshape(residual, [1, grid, grid, patch, patch, 3]))[0]
@@ -239,100 +328,15 @@ def hole_of(mask):
     return mask > (127 if mask.dtype == tf.uint8 else 0.5)
 
 
-def _mirrored(length, given):
-    """Indices 0..given-1, then back, then forth again, up to `length` of them."""
-    position = tf.range(length) % (2 * given)
-    return tf.minimum(position, 2 * given - 1 - position)
-
-
-def _averaging(patch):
-    """[16, patch] float32: the share of each of `patch` pixels in each of 16 equal intervals."""
-    scale = tf.cast(patch, tf.float32) / _CELL
-    start = tf.range(float(_CELL))[:, None] * scale
-    pixel = tf.range(tf.cast(patch, tf.float32))[None]
-    overlap = tf.minimum(start + scale, pixel + 1) - tf.maximum(start, pixel)
-    return tf.maximum(overlap, 0.0) / scale
-
-
-def _upsampling(patch):
-    """[patch, 18] float32: bilinear weights of a cell's 16 pixels and one on either side."""
-    centre = (tf.range(tf.cast(patch, tf.float32)) + 0.5) * _CELL / tf.cast(patch, tf.float32)
-    distance = tf.abs(centre[:, None] + 0.5 - tf.range(float(_CELL + 2)))
-    return tf.maximum(1 - distance, 0.0)
-
-
-def _average_known(image, hole):
-    """The low-resolution picture, of known pixels only, and its mask, of every hole.
-
-    Args:
-        image: [grid, patch_height, grid, patch_width, 3], any dtype.
-        hole: bool [grid, patch_height, grid, patch_width, 1].
-
-    Returns:
-        (low, mask): float32 [S, S, 3] on the photo's scale, 0 where nothing is known, and float32
-        [S, S, 1], 1 where any pixel is a hole.
-    """
-    grid, patch_height, _, patch_width, _ = tf.unstack(tf.shape(image))
-    vertical, horizontal = _averaging(patch_height), _averaging(patch_width)
-
-    def average_row(i):
-        # Not a product, which would let a NaN through.
-        known = tf.where(hole[i], 0.0, tf.cast(image[i], tf.float32))
-        row = tf.concat([known, tf.cast(hole[i], tf.float32)], axis=-1)
-        row = tf.matmul(vertical, tf.reshape(row, [patch_height, -1]))
-        row = tf.reshape(row, [_CELL * grid, patch_width, 4])
-        row = tf.matmul(tf.tile(horizontal[None], [_CELL * grid, 1, 1]), row)
-        return tf.reshape(row, [_CELL, grid * _CELL, 4])
-
-    rows = tf.map_fn(
-        average_row, tf.range(grid), parallel_iterations=1, fn_output_signature=tf.float32
-    )
-    low = tf.reshape(rows, [grid * _CELL, grid * _CELL, 4])
-    known = 1 - low[..., 3:]
-    # Less than the smallest share that one known pixel can have, more than rounding.
-    low_image = tf.where(known > 1e-5, low[..., :3] / tf.maximum(known, 1e-5), 0.0)
-    return low_image, tf.cast(low[..., 3:] > 0, tf.float32)
+def _where(condition):
+    """Bool [N] -> int32: the indices where it holds."""
+    return tf.cast(tf.where(condition)[:, 0], tf.int32)
 
 
 def _without_finest_octave(low):
     """[S, S, C] -> [S, S, C]: halved by averaging, and doubled again."""
     halved = tf.nn.avg_pool2d(low[None], 2, 2, "VALID")
     return tf.image.resize(halved, low.shape[:2])[0]
-
-
-def _with_rim(low):
-    """[S, S, C] -> [N, 18, 18, C]: every cell with the pixels around it, the border repeated."""
-    low = tf.pad(low, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    side = _CELL + 2
-    starts = tf.range(0, tf.shape(low)[0] - 2, _CELL)
-    indices = starts[:, None] + tf.range(side)
-    low = tf.gather(tf.gather(low, indices), indices, axis=2)  # [grid, 18, grid, 18, C]
-    return tf.reshape(tf.transpose(low, [0, 2, 1, 3, 4]), [-1, side, side, low.shape[-1]])
-
-
-def _paste_cells(image, hole, filled, position, height, width):
-    """Puts filled cells where the holes are.
-
-    Args:
-        image, hole: as for `_average_known`.
-        filled: [patch_height, Q, patch_width, 3], the photo's dtype.
-        position: int32 [grid, grid], 1 + index into `filled`, or 0 for cells without a hole.
-        height, width: of the photo without its mirrored border.
-
-    Returns:
-        [height, width, 3] in the photo's dtype.
-    """
-    grid, patch_height, _, patch_width, _ = tf.unstack(tf.shape(image))
-    strips = tf.TensorArray(image.dtype, grid, infer_shape=False)
-    for i in tf.range(grid):
-        tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-        strip = image[i]
-        if tf.reduce_any(position[i] > 0):
-            cells = tf.gather(filled, tf.maximum(position[i] - 1, 0), axis=1)
-            strip = tf.where(hole[i], cells, strip)  # [patch_height, grid, patch_width, 3]
-        strip = tf.reshape(strip, [patch_height, grid * patch_width, 3])[:, :width]
-        strips = strips.write(i, strip)
-    return strips.concat()[:height]
 
 
 def blurred(mask):

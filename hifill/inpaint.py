@@ -19,6 +19,7 @@ photos as photo_mask or photo.mask.
 """
 
 FULLEST = 0.95
+_DTYPES = (np.uint8, np.uint16, np.float32)
 _SMALLEST = 512  # smaller sides are mirrored up to it before a hole is filled
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Inpainter:
     """
 
     def __init__(self, weights=None, fidelity="improved"):
+        from hifill.array_inpainting import ArrayInpainter
         from hifill.generator_files import is_generator_file
         from hifill.highres import HighResolutionInpainter
         from hifill.weights import load_generator
@@ -48,6 +50,7 @@ class Inpainter:
         if weights is None or not is_generator_file(weights):
             weights = load_generator(weights)
         self._wrapper = HighResolutionInpainter(weights, fidelity)
+        self._fill = None if fidelity == "original" else ArrayInpainter(self._wrapper)
 
     def __call__(self, image, mask):
         """Fills the holes of one photo.
@@ -70,14 +73,25 @@ class Inpainter:
         if mask.dtype.kind == "f":
             mask = mask.astype(np.float32)
         hole = hole_of(mask)
+        if image.dtype not in _DTYPES:
+            raise ValueError(f"image has dtype {image.dtype}, not uint8, uint16 or float32")
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"image has shape {image.shape}, not [H, W, 3]")
+        if hole.shape not in (image.shape[:2], (*image.shape[:2], 1)):
+            raise ValueError(f"mask has shape {hole.shape}, the image {image.shape}")
+        hole = hole.reshape(image.shape[:2])
         if not hole.any():
             return image.copy()
         if image.dtype.kind == "f":
             outside = ~((image >= 0) & (image <= 1)).all(axis=-1)  # NaN is
-            if outside.shape == hole.shape[:2] and outside[~hole.reshape(outside.shape)].any():
+            if (outside & ~hole).any():
                 raise ValueError("image holds known values outside 0 to 1; divide 8 bits by 255")
         try:
-            return self._wrapper(image, mask).numpy()
+            if self._fill is None:
+                return self._wrapper(image, mask).numpy()
+            out = image.copy()
+            self._fill(image, hole, out)
+            return out
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError("the photo does not fit in memory") from error
 
@@ -95,7 +109,7 @@ def hole_of(mask):
         MaskError: if the hole covers more than 95 %.
     """
     hole = mask > {"b": False, "u": 127}.get(mask.dtype.kind, 0.5)
-    share = np.mean(hole)
+    share = np.count_nonzero(hole) / max(hole.size, 1)
     if share > FULLEST:
         raise MaskError(
             f"the mask marks {share:.1%} as hole; is it inverted? "

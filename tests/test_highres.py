@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from conftest import REFERENCE
 
-from hifill import Generator, HighResolutionInpainter, convert, highres
+from hifill import Generator, HighResolutionInpainter, cells, convert, highres
+from hifill.array_inpainting import ArrayInpainter
 from hifill.membrane import meet_rim
 
 OFFICIAL = REFERENCE.parent / "photos" / "official"
@@ -52,6 +53,9 @@ def test_promises_hold_at_any_size(inpaint, height, width, seed):
     assert first.shape == photo.shape and first.dtype == np.uint8
     np.testing.assert_array_equal(first[~hole], photo[~hole])
     np.testing.assert_array_equal(first, second)
+    out = photo.copy()
+    ArrayInpainter(inpaint)(photo, hole, out)
+    np.testing.assert_array_equal(out, first)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (900, 20), (129, 127)])
@@ -123,18 +127,35 @@ def shares(length, size):
     return np.maximum(overlap, 0) / (length / size)
 
 
-def test_low_resolution_averages_known_pixels_and_masks_every_hole():
-    height, width = 148, 144  # 4 x 4 cells of 37 x 36: no whole number of pixels an interval
-    photo = random_photo(9, height, width)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(("height", "width"), [(148, 144), (141, 133), (40, 700)])
+def test_low_resolution_averages_known_pixels_and_masks_every_hole(height, width, dtype):
+    size = 64  # 4 x 4 cells, 148 x 144: of 37 x 36, no whole number of pixels an interval
+    photo = random_photo(9, height, width, np.uint8 if dtype == np.float32 else dtype)
+    if dtype == np.float32:
+        photo = photo / np.float32(255)
     hole = np.zeros((height, width), bool)
-    hole[50, 70] = True  # one pixel
-    hole[80:130, 20:90] = True
-    low, mask = highres._average_known(
-        photo.reshape(4, 37, 4, 36, 3), hole.reshape(4, 37, 4, 36, 1)
+    hole[height // 3, width // 2] = True  # one pixel
+    hole[height // 2 : height * 7 // 8, width // 7 : width * 5 // 8] = True
+    geometry = cells.geometry_of(height, width, 4)
+    mirrored = [
+        (0, 4 * patch - length) for patch, length in zip(geometry[2:], geometry, strict=False)
+    ]
+    mirrored_photo = np.pad(photo, [*mirrored, (0, 0)], "symmetric")
+    expected_low, expected_mask = brute_force_average(
+        mirrored_photo, np.pad(hole, mirrored, "symmetric"), size
     )
-    expected_low, expected_mask = brute_force_average(photo, hole, 64)
-    np.testing.assert_array_equal(mask, expected_mask)
-    np.testing.assert_allclose(low, expected_low, atol=0.02)
+    if dtype == np.float32:
+        photo = np.where(hole[..., None], np.nan, photo)
+    wrapper = HighResolutionInpainter(None, size=size)
+    in_graph = tf.function(wrapper._average)(photo, hole[..., None], geometry)
+    of_arrays = ArrayInpainter(wrapper).average(photo, hole, geometry)
+    np.testing.assert_allclose(in_graph, of_arrays, atol=1e-6 * highres.WHITE[tf.as_dtype(dtype)])
+    for sums in (in_graph, of_arrays):
+        low, mask = cells.normalized(sums)
+        np.testing.assert_array_equal(mask, expected_mask)
+        scale = np.iinfo(dtype).max if dtype != np.float32 else 1
+        np.testing.assert_allclose(low / scale, expected_low / scale, atol=1e-4)
 
 
 def test_sixteen_bits(inpaint):
@@ -176,7 +197,8 @@ def test_all_hole_ignores_the_photo(inpaint):
 
 def test_chunks_do_not_change_the_result(generator, inpaint, monkeypatch):
     photo, hole = random_photo(4, 450, 333), random_hole(4, 450, 333)
-    monkeypatch.setattr(highres, "_CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(cells, "FILLED_BYTES", 50_000)
+    monkeypatch.setattr(cells, "_AVERAGED_BYTES", 20_000)
     chunked = HighResolutionInpainter(generator, size=128)(photo, hole).numpy()
     monkeypatch.undo()
     difference = np.abs(chunked.astype(int) - inpaint(photo, hole).numpy())
