@@ -101,7 +101,7 @@ class ArrayInpainter:
         return read
 
     def _paste_cells(self, out, hole, hole_cells, filled, rows, geometry):
-        height, width, patch_height, patch_width = geometry
+        height, _, patch_height, patch_width = geometry
         for cell, pixels in zip(hole_cells, filled, strict=True):
             row, column = divmod(cell, self._wrapper.grid)
             top, left = row * patch_height + rows[0], column * patch_width
@@ -121,7 +121,7 @@ def _rows(image, rows, height):
 
 def _sum_strip(image, hole, strip, geometry, pixel_sums, hole_sums):
     """What `cells.sum_strip` does, by OpenCV's sums, which need no floating-point copy."""
-    height, width, patch_height, _ = geometry
+    height, _, patch_height, _ = geometry
     low = strip * CELL + np.arange(CELL + 1)
     starts, stops = low[:-1] * patch_height // CELL, -(-low[1:] * patch_height // CELL)
     rows = np.arange(starts[0], stops[-1])

@@ -156,6 +156,19 @@ def overlap_attention(attention):
     return tf.reshape(a, [batch, cells, cells])
 
 
+def _with_next(attention, axis):
+    """Adds to each pair of cells the pair one row (axis 1) or one column (axis 2) before it.
+
+    Args:
+        attention: tensor [B, h, w, h, w].
+    """
+    shift = [[0, 0]] * 5
+    shift[axis] = shift[axis + 2] = [1, 0]
+    first = [slice(None)] * 5
+    first[axis] = first[axis + 2] = slice(None, -1)
+    return attention + tf.pad(attention[tuple(first)], shift)
+
+
 @keras.saving.register_keras_serializable("hifill")
 class ContextualAttention(keras.layers.Layer):
     """Attention computing module: which cells to copy from, for every cell (equations 1 and 2).
@@ -237,13 +250,20 @@ class AttentionTransfer(keras.layers.Layer):
         return values[:, half[0] : half[0] + height, half[0] : half[0] + width]
 
     def _transfer_small_patches(self, values, attention):
+        # A cell is 2x2 pixels, and a patch a cell, the row below it, and the column beside it. So
+        # a cell's four pixels are in four, two, two patches and one.
         batch, rows, columns, cells = keras.ops.shape(attention)
         channels = values.shape[-1]
-        patches = extract_patches(values, 3, 2, (0, 1))
-        patches = tf.reshape(patches, [batch, cells, 9 * channels])
-        patches = tf.matmul(tf.reshape(attention, [batch, cells, cells]), patches)
-        patches = tf.reshape(patches, [batch, rows, columns, 9, channels])
-        return overlap_add(patches, 3, 2, (0, 1))
+        own = tf.reshape(attention, [batch, rows, columns, rows, columns])
+        above, beside = _with_next(own, 1), _with_next(own, 2)
+        matrices = tf.stack([_with_next(above, 2), above, beside, own], axis=1)
+        matrices = tf.reshape(matrices, [batch, 4, cells, cells])
+        values = tf.reshape(values, [batch, rows, 2, columns, 2, channels])
+        values = tf.transpose(values, [0, 2, 4, 1, 3, 5])
+        values = tf.reshape(values, [batch, 4, cells, channels])
+        values = tf.reshape(tf.matmul(matrices, values), [batch, 2, 2, rows, columns, channels])
+        values = tf.transpose(values, [0, 3, 1, 4, 2, 5])
+        return tf.reshape(values, [batch, 2 * rows, 2 * columns, channels])
 
     def compute_output_shape(self, input_shapes):
         return input_shapes[0]

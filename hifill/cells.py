@@ -121,9 +121,9 @@ def average_columns(pixels, holes, geometry, grid):
 
 
 def normalized(low):
-    """[S, S, 4] of `average_columns` -> picture [S, S, 3], 0 where nothing is known, mask [S, S, 1].
+    """What `average_columns` gives, [S, S, 4] -> picture [S, S, 3] and mask [S, S, 1].
 
-    The mask is float32, 1 where any pixel is a hole.
+    The picture is 0 where nothing is known; the mask is float32, 1 where any pixel is a hole.
     """
     known = 1 - low[..., 3:]
     # Less than the smallest share that one known pixel can have, more than rounding.

@@ -173,7 +173,7 @@ class HighResolutionInpainter(tf.Module):
         refined, attention = self._generate(low, low_mask, white)
         blurred_low = low
         if self.fidelity == "improved":
-            refined = meet_rim(refined[None], low[None], low_mask[None])[0]
+            refined = meet_rim(refined[None], low[None], low_mask[None], trained=False)[0]
             blurred_low = _without_finest_octave(low)  # far from holes wherever it is used
         touched = tf.nn.max_pool2d(low_mask[None], cells.CELL, cells.CELL, "SAME")
         hole_cells = _where(tf.reshape(touched, [-1]) > 0)

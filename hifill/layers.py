@@ -30,13 +30,13 @@ def upsample_by_two(x):
     Returns:
         Tensor [B, 2H, 2W, C] of the same dtype.
     """
-    batch, height, width, channels = keras.ops.shape(x)
-    below = _next(x, axis=1)
-    x = tf.stack([x, (x + below) * 0.5], axis=2)  # [B, H, 2, W, C]
-    x = tf.reshape(x, [batch, 2 * height, width, channels])
-    right = _next(x, axis=2)
-    x = tf.stack([x, (x + right) * 0.5], axis=3)  # [B, 2H, W, 2, C]
-    return tf.reshape(x, [batch, 2 * height, 2 * width, channels])
+    return _doubled(_doubled(x, axis=1), axis=2)
+
+
+def _doubled(x, axis):
+    shape = list(keras.ops.shape(x))
+    shape[axis] *= 2
+    return tf.reshape(tf.stack([x, (x + _next(x, axis)) * 0.5], axis=axis + 1), shape)
 
 
 def _next(x, axis):
@@ -45,6 +45,43 @@ def _next(x, axis):
     _, rest = tf.split(x, [1, -1], axis=axis)
     _, last = tf.split(x, [-1, 1], axis=axis)
     return tf.concat([rest, last], axis=axis)
+
+
+# Which share pixels i-1, i and i+1 (rows) have, by way of the doubled picture, in what the taps of
+# a kernel of 3 (columns) see around its pixels 2i and 2i+1.
+_TAPS = [
+    [[0.5, 0, 0], [0.5, 1, 0.5], [0, 0, 0.5]],
+    [[0, 0, 0], [1, 0.5, 0], [0, 0.5, 1]],
+]
+
+
+def upsampled_convolution(x, kernel):
+    """A 3x3 convolution of the doubled input, without doubling it.
+
+    Equal, but for rounding, to `tf.nn.conv2d(upsample_by_two(x), kernel, 1, "SAME")`: both are
+    linear, so that each of the four pixels that one becomes has a 3x3 kernel of its own. The
+    convolution then reads a quarter of the pixels, for four times the channels.
+
+    Args:
+        x: tensor [B, H, W, C].
+        kernel: tensor [3, 3, C, F].
+
+    Returns:
+        Tensor [B, 2H, 2W, F] of the same dtype.
+    """
+    taps = tf.constant(_TAPS, kernel.dtype)
+    kernels = tf.einsum("pak,qbl,klcf->abcpqf", taps, taps, kernel)
+    kernels = tf.reshape(kernels, [3, 3, kernel.shape[2], 4 * kernel.shape[3]])
+    # Beyond its first pixel the doubled picture is 0, half of which is -x[0] + x[0]; before the
+    # padding at its end, the last pixel is repeated.
+    padded = tf.concat([-x[:, :1], x, x[:, -1:]], axis=1)
+    padded = tf.concat([-padded[:, :, :1], padded, padded[:, :, -1:]], axis=2)
+    doubled = tf.nn.depth_to_space(tf.nn.conv2d(padded, kernels, 1, "VALID"), 2)
+    # Its last row and column see that padding, not a third repetition.
+    row = tf.nn.conv2d(_doubled(x[:, -1:], axis=2), kernel[:1] + kernel[1:2], 1, "SAME")
+    column = tf.nn.conv2d(_doubled(x[:, :, -1:], axis=1), kernel[:, :1] + kernel[:, 1:2], 1, "SAME")
+    doubled = tf.concat([doubled[:, :-1, :-1], column[:, :-1]], axis=2)
+    return tf.concat([doubled, row], axis=1)
 
 
 @keras.saving.register_keras_serializable("hifill")
@@ -121,7 +158,7 @@ class GatedConv2D(keras.layers.Layer):
         return self.add_weight(name=name, shape=shape, initializer=self.kernel_initializer.clone())
 
     def call(self, x):
-        if self.upsample:
+        if self.upsample and not self._upsamples_itself():
             x = upsample_by_two(x)
         if self.gate == "none":
             return tf.nn.elu(self._convolve(x, self.kernel) + self.bias)
@@ -135,7 +172,14 @@ class GatedConv2D(keras.layers.Layer):
         features = tf.nn.elu(features + self.bias)
         return tf.sigmoid(gate + self.gate_bias) * features
 
+    def _upsamples_itself(self):
+        """Whether convolutions take care of it, the gate's being like the features' or 1x1."""
+        plain = (self.kernel_size, self.strides, self.dilation_rate) == (3, 1, 1)
+        return self.upsample and plain and self.gate != "depthwise_separable"
+
     def _convolve(self, x, kernel):
+        if self._upsamples_itself():
+            return upsampled_convolution(x, kernel)
         # tf.nn.conv2d takes dilations too, but has no gradient for them on a CPU.
         return tf.nn.convolution(x, kernel, self.strides, "SAME", dilations=self.dilation_rate)
 
@@ -152,7 +196,8 @@ class GatedConv2D(keras.layers.Layer):
             # The same function as a 1x1 convolution of stride 2, whose gradient corrupts memory
             # in TensorFlow's CPU build (seen with 2.19 and 2.21).
             x = downsample_by_two(x)
-        return tf.nn.conv2d(x, self.gate_kernel, 1, "SAME")
+        gate = tf.nn.conv2d(x, self.gate_kernel, 1, "SAME")
+        return upsample_by_two(gate) if self._upsamples_itself() else gate
 
     def compute_output_shape(self, input_shape):
         def resized(length):

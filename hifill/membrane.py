@@ -12,30 +12,34 @@ import tensorflow as tf
 _SMOOTHINGS = 4  # steps of relaxation on each level, without which its pixels would show
 
 
-def meet_rim(drawn, photo, hole):
+def meet_rim(drawn, photo, hole, trained=True):
     """A drawn picture, moved so that inside the hole it meets the photo's colours at the rim.
 
     Args:
         drawn, photo: float32 [B, H, W, C]; the photo's content of the hole has no influence.
         hole: float32 [B or 1, H, W, 1], 1 in the hole.
+        trained: see `membrane`.
 
     Returns:
         [B, H, W, C]: the photo outside the hole; inside, `drawn` plus `membrane` of its error.
     """
-    return drawn + membrane(photo - drawn, 1 - hole)
+    return drawn + membrane(photo - drawn, 1 - hole, trained)
 
 
-def membrane(values, known):
+def membrane(values, known, trained=True):
     """Extends values smoothly to where they are not known.
 
     Args:
         values: float32 [B, H, W, C]; anything finite where not known.
         known: float32 [B, H, W, 1], 1 where known, 0 elsewhere.
+        trained: whether gradients are asked for; they are fast, but leave traces in a SavedModel
+            of which TensorFlow warns whoever loads it.
 
     Returns:
         [B, H, W, C]: `values` where known; elsewhere about the solution of Laplace's equation,
         between the least and the greatest value known, and 0 if nothing is known.
     """
+    neighbours_mean = _trained_mean if trained else _neighbours_mean
     levels = []
     values, weight = values * known, known  # a pixel's value times how well it is known
     while values.shape[1] % 2 == 0 == values.shape[2] % 2 and min(values.shape[1:3]) > 2:
@@ -48,20 +52,23 @@ def membrane(values, known):
     for values, weight in reversed(levels):
         surface = tf.image.resize(surface, values.shape[1:3])
         for _ in range(_SMOOTHINGS):
-            surface = values + (1 - weight) * _neighbours_mean(surface)
+            surface = values + (1 - weight) * neighbours_mean(surface)
     return surface
 
 
-@tf.custom_gradient
 def _neighbours_mean(x):
     """The mean of the four neighbours, the border repeated."""
     padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     middle, above, below = slice(1, -1), slice(None, -2), slice(2, None)
-    mean = 0.25 * (
+    return 0.25 * (
         padded[:, above, middle]
         + padded[:, below, middle]
         + padded[:, middle, above]
         + padded[:, middle, below]
     )
+
+
+@tf.custom_gradient
+def _trained_mean(x):
     # A symmetric operator is its own adjoint, and far faster than the gradients of slices.
-    return mean, _neighbours_mean
+    return _neighbours_mean(x), _trained_mean

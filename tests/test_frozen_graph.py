@@ -122,12 +122,14 @@ def test_constants_are_folded_and_gates_merged(frozen, generator):
     assert not {node.op for node in definition.node} & {"ReadVariableOp", "Cast", "VarHandleOp"}
     assert not definition.library.function
     convolutions = [node for node in definition.node if node.op == "Conv2D"]
-    # One a layer with a single-channel gate, two a layer with a pointwise one, one for the rim.
+    # One a layer with a single-channel gate, two a layer with a pointwise one, one for the rim, and
+    # two for the last row and the last column of what is doubled.
     coarse, refine = (
         [layer for layer in network.layers if layer.weights]
         for network in (generator.coarse_network, generator.refine_network)
     )
-    assert len(convolutions) == len(coarse) + 2 * len(refine) + 1
+    doubling = [layer for layer in (*coarse, *refine) if layer.upsample]
+    assert len(convolutions) == len(coarse) + 2 * len(refine) + 1 + 2 * len(doubling)
     for node in convolutions:
         assert nodes[node.input[1]].op == "Const", node.name
 
