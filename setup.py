@@ -56,7 +56,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "hifill-inpaint=hifill.inpaint:run",
+            "hifill-inpaint=hifill.inpaint_files:run",
             "hifill-client=hifill.client:run",
             "hifill-convert=hifill.convert:run",
             "hifill-evaluate=hifill.evaluation.command:run",

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from hifill import cells, highres
 from hifill.cells import CELL
+from hifill.pixel_files import release
 
 _SUMMED_BYTES = 16 * 2**20  # sums of rows handed to TensorFlow at once
 
@@ -39,6 +40,7 @@ class ArrayInpainter:
         Args:
             image: uint8, uint16 or float32 (0 to 1) array [H, W, 3], of which parts are read.
             hole: bool array [H, W], True somewhere.
+                These may also be memory maps, or what `pixel_files` opens.
             out: array of the image's shape and dtype, or the image itself. What is filled is
                 written to it, and nothing else.
         """
@@ -54,6 +56,8 @@ class ArrayInpainter:
             context = self._read_cells(image, context_cells, rows, geometry)
             filled = self._aggregate[dtype](attention, context, base, rows, patch_height)
             self._paste_cells(out, hole, hole_cells, filled.numpy(), rows, geometry)
+            for array in (image, hole, out):
+                release(array)
 
     def _aggregate_function(self, dtype):
         def aggregate(*inputs):
@@ -82,6 +86,8 @@ class ArrayInpainter:
             for i, strip in enumerate(strips):
                 part = slice(CELL * i, CELL * (i + 1))
                 _sum_strip(image, hole, strip, geometry, pixels[part], holes[part])
+                release(image)
+                release(hole)
             low.append(self._average_columns(pixels, holes, geometry))
         return tf.concat(low, axis=0)
 
@@ -109,7 +115,9 @@ class ArrayInpainter:
             mask = np.ascontiguousarray(hole[place]).view(np.uint8)
             if mask.size:
                 pixels = pixels[: mask.shape[0], : mask.shape[1]]
-                cv2.copyTo(pixels, mask, np.asarray(out[place]))
+                part = np.asarray(out[place])
+                cv2.copyTo(pixels, mask, part)
+                out[place] = part  # which NumPy leaves out where it is a view
 
 
 def _rows(image, rows, height):

@@ -9,7 +9,7 @@ import urllib.parse
 import cv2
 import numpy as np
 
-from hifill import inpaint
+from hifill import inpaint, inpaint_files
 
 USAGE = """
 hifill-client PHOTO --mask=MASK --output=FILE --server=HOST:PORT
@@ -242,7 +242,9 @@ def _essence(message):
 def main(arguments, flags):
     """The command: positional arguments and parsed flags -> exit code."""
     given = flags.server, flags.protocol, flags.model_name, flags.model_version, flags.timeout
-    return inpaint.fill_files(lambda: RemoteInpainter(*given, flags.retries), arguments, flags)
+    return inpaint_files.fill_files(
+        lambda: RemoteInpainter(*given, flags.retries), arguments, flags
+    )
 
 
 def run():
@@ -252,7 +254,7 @@ def run():
     from hifill import command_line
 
     values = flags.FlagValues()
-    inpaint.define_file_flags(values)
+    inpaint_files.define_file_flags(values)
     string, integer, real, _, choice = command_line.definers(values)
     string("server", None, "HOST:PORT; for REST also a URL.", required=True)
     choice(

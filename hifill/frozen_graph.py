@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.grappler import tf_optimizer
 
-from hifill.highres import blurred
+from hifill.original_procedure import blurred
 
 _OUTPUTS = ("inpainted", "attention", "mask_processed")
 # Those that leave no operations of their own, which other TensorFlows may not have.

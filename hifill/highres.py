@@ -9,9 +9,10 @@ import os
 import tensorflow as tf
 
 from hifill import cells
-from hifill.attention import join_cells, split_cells, usable_cells
+from hifill.attention import usable_cells
 from hifill.generator_files import GeneratorFile
 from hifill.membrane import meet_rim
+from hifill.original_procedure import fill_original
 
 FIDELITIES = ("improved", "plain", "original")
 # So that a function is optimised alike, and rounds alike, wherever it is called: here or in a
@@ -60,7 +61,9 @@ class HighResolutionInpainter(tf.Module):
         self.size = size or 512
         self.grid = self.size // cells.CELL
         self._fill_one, mask_dtype = (
-            (self._fill_original, tf.float32) if fidelity == "original" else (self._fill, tf.bool)
+            (self._fill_as_the_script, tf.float32)
+            if fidelity == "original"
+            else (self._fill, tf.bool)
         )
         self.plans = {dtype: self._plan_function(dtype) for dtype in WHITE}
         # One photo does without a batch's copies, which are most of the memory it would take.
@@ -130,6 +133,10 @@ class HighResolutionInpainter(tf.Module):
             parallel_iterations=1,
             fn_output_signature=tf.TensorSpec([None, None, 3], images.dtype),
         )
+
+    def _fill_as_the_script(self, image, mask):
+        white = float(WHITE[image.dtype])
+        return fill_original(image, mask, self._generate, self.size, self.multiple, white)
 
     def _generate(self, image, mask, white):
         """Low resolution: [S, S, 3] in 0..white and [S, S, 1] -> refined, attention [N, N].
@@ -295,31 +302,6 @@ class HighResolutionInpainter(tf.Module):
         starts = tf.range(self.grid + 1) * self.grid
         return tf.reduce_sum(tf.cast(sorted_cells < starts[:, None], tf.int32), axis=1)
 
-    def _fill_original(self, image, mask):
-        dtype, white = image.dtype, float(WHITE[image.dtype])
-        shape = tf.shape(image)[:2]
-        small_size = [self.size, self.size]
-        large_size = [self.size * self.multiple] * 2
-        image = tf.cast(image, tf.float32)
-        large = tf.image.resize(image, large_size)
-        small = tf.reduce_mean(split_cells(large[None], self.multiple, self.multiple), [3, 4])[0]
-        large_mask, small_mask = (
-            # TensorFlow 1's and OpenCV's nearest neighbour: corners, not centres, are scaled.
-            tf.raw_ops.ResizeNearestNeighbor(images=mask[None], size=size)[0]
-            for size in (large_size, small_size)
-        )
-        refined, attention = self._generate(small, small_mask, white)
-        residual = (large - tf.image.resize(small, large_size)) * (1 - large_mask)
-        patch = cells.CELL * self.multiple
-        grid = self.grid
-        residual = tf.reshape(split_cells(residual[None], patch, patch), [grid * grid, -1])
-        residual = tf.matmul(attention, residual)
-        residual = join_cells(tf.reshape(residual, [1, grid, grid, patch, patch, 3]))[0]
-        result = tf.clip_by_value(tf.image.resize(refined, large_size) + residual, 0.0, white)
-        weight = tf.image.resize(blurred(small_mask), shape)
-        result = tf.image.resize(result, shape) * weight + image * (1 - weight)
-        return tf.cast(result, dtype)
-
 
 def hole_of(mask):
     """Bool, True in the hole: a bool mask, or uint8 above 127, or float32 above 0.5."""
@@ -337,11 +319,3 @@ def _without_finest_octave(low):
     """[S, S, C] -> [S, S, C]: halved by averaging, and doubled again."""
     halved = tf.nn.avg_pool2d(low[None], 2, 2, "VALID")
     return tf.image.resize(halved, low.shape[:2])[0]
-
-
-def blurred(mask):
-    """A 7x7 Gaussian blur of sigma 1, zero padded: [S, S, 1] -> [S, S, 1]."""
-    kernel = tf.exp(-0.5 * tf.square(tf.range(-3.0, 4.0)))
-    kernel /= tf.reduce_sum(kernel)
-    kernel = kernel[:, None] * kernel[None]
-    return tf.nn.conv2d(mask[None], kernel[..., None, None], 1, "SAME")[0]

@@ -214,8 +214,8 @@ def read_mask(
     mask = read_photo(path, max_pixels)
     channel, white = white_of(mask)
     hole = white != invert
-    if not _same_aspect(hole.shape, size):
-        turned = _same_aspect(hole.shape[::-1], size)
+    if not same_aspect(hole.shape, size):
+        turned = same_aspect(hole.shape[::-1], size)
         raise _error(
             path,
             f"mask of {hole.shape[1]} x {hole.shape[0]} does not fit the photo of"
@@ -344,7 +344,7 @@ def _pillow_setting(module: ModuleType, name: str, value: Any) -> Iterator[None]
             setattr(module, name, previous)
 
 
-def _same_aspect(mask: tuple[int, int], photo: tuple[int, int]) -> bool:
+def same_aspect(mask: tuple[int, int], photo: tuple[int, int]) -> bool:
     (height, width), (other_height, other_width) = sorted((mask, photo))
     ratio = (width * other_height) / (height * other_width)
     # One side of the smaller is off by up to a pixel where it has been rounded.

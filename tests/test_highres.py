@@ -1,5 +1,7 @@
 """The high-resolution wrapper: its promises, and its arithmetic against plain NumPy and OpenCV."""
 
+import unittest.mock
+
 import cv2
 import hypothesis
 import hypothesis.strategies as st
@@ -10,6 +12,7 @@ from conftest import REFERENCE
 
 from hifill import Generator, HighResolutionInpainter, cells, convert, highres
 from hifill.array_inpainting import ArrayInpainter
+from hifill.attention import usable_cells
 from hifill.membrane import meet_rim
 
 OFFICIAL = REFERENCE.parent / "photos" / "official"
@@ -103,6 +106,33 @@ def test_fills_with_upsampled_result_plus_aggregated_residual(generator, height,
     # Half a level, and rounding of the network.
     assert np.abs(result[hole] - expected[hole]).max() <= 0.6
     np.testing.assert_array_equal(result[~hole], photo[~hole])
+
+
+@hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
+@hypothesis.given(
+    height=st.integers(100, 500),
+    width=st.integers(100, 500),
+    seed=st.integers(0, 2**32),
+    peaked=st.floats(0, 30),
+)
+def test_weights_that_are_dropped_move_nothing(height, width, seed, peaked):
+    photo, hole = random_photo(seed, height, width), random_hole(seed, height, width)
+    rng = np.random.default_rng(seed)
+    logits = tf.constant(peaked * rng.normal(size=(1, 8, 8, 64)), tf.float32)
+    drawn = tf.constant(rng.uniform(-1, 1, (1, 128, 128, 3)), tf.float32)
+
+    def generator(inputs):
+        usable = tf.reshape(usable_cells(inputs[1]), [1, 1, 1, 64])
+        return None, drawn, tf.nn.softmax(logits) * usable
+
+    results = []
+    for levels in (highres._LEVELS, dict.fromkeys(highres.WHITE, 1e30)):  # which drops none
+        with unittest.mock.patch.object(highres, "_LEVELS", levels):
+            out = photo.copy()
+            ArrayInpainter(HighResolutionInpainter(generator, size=128))(photo, hole, out)
+            results.append(out.astype(int))
+    difference = np.abs(results[0] - results[1])
+    assert difference.max() <= 1 and difference.mean() < 0.01
 
 
 def brute_force_average(photo, hole, size):

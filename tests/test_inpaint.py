@@ -4,14 +4,16 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 from PIL import Image
 
 import hifill
-from hifill import convert, image_io, inpaint, weights
+from hifill import convert, image_io, inpaint_files, weights
 
 HEIGHT, WIDTH = 60, 90
 
@@ -48,7 +50,7 @@ def hole():
 def command(weights_file, run_command):
     """Runs hifill-inpaint in this process: arguments -> (exit code, what it wrote to stderr)."""
 
-    def run(*arguments, entry=inpaint.run, with_weights=True):
+    def run(*arguments, entry=inpaint_files.run, with_weights=True):
         weights = [f"--weights={weights_file}"] if with_weights else []
         return run_command(entry, "hifill-inpaint", *arguments, *weights)[::2]
 
@@ -113,6 +115,42 @@ def test_folder_pairs_masks_by_name_and_survives_bad_files(command, photo, mask,
     assert "lonely.png: no mask for it" in stderr and "broken.png" in stderr
 
 
+def test_reading_filling_and_writing_overlap(photo, mask, tmp_path, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "abcd":
+        shutil.copy(photo, folder / f"{name}.png")
+    spans = {}
+
+    def slowed(stage, function):
+        def run(*arguments):
+            start = time.perf_counter()
+            time.sleep(0.2)
+            result = function(*arguments)
+            spans.setdefault(stage, []).append((start, time.perf_counter()))
+            return result
+
+        return run
+
+    for stage in ("read_files", "write_files"):
+        monkeypatch.setattr(inpaint_files, stage, slowed(stage, getattr(inpaint_files, stage)))
+    values = flags.FlagValues()
+    inpaint_files.define_file_flags(values)
+    values(["", f"--mask={mask}", f"--output={tmp_path / 'out'}"])
+    fill = slowed("fill", lambda pixels, hole: np.where(hole[..., None], 0, pixels))
+    assert inpaint_files.fill_files(lambda: fill, [str(folder)], values) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    reading, filling, writing = (spans[stage] for stage in ("read_files", "fill", "write_files"))
+    for i in range(4):
+        start, end = filling[i]
+        if i < 3:
+            assert reading[i + 1][0] < end and reading[i + 1][1] > start
+        if i > 0:
+            assert writing[i - 1][0] < end and writing[i - 1][1] > start
+        if i > 1:  # no more than three photos at a time
+            assert reading[i][0] > writing[i - 2][0]
+
+
 def test_one_mask_for_a_folder_and_masks_beside_photos(command, photo, mask, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -125,6 +163,17 @@ def test_one_mask_for_a_folder_and_masks_beside_photos(command, photo, mask, tmp
     code, stderr = command(photos, f"--mask={photos}", f"--output={tmp_path / 'two'}")
     assert code == 0, stderr
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["a.png", "b.png"]
+
+
+def test_mapped(command, photo, mask, tmp_path):
+    mapped, output = tmp_path / "photo.npy", tmp_path / "filled.npy"
+    np.save(mapped, pixels(photo))
+    assert command(mapped, f"--mask={mask}", "-o", output, "--mapped")[0] == 0
+    assert command(photo, f"--mask={mask}", "-o", tmp_path / "filled.png")[0] == 0
+    np.testing.assert_array_equal(np.load(output), pixels(tmp_path / "filled.png"))
+    code, error = command(photo, f"--mask={mask}", "-o", tmp_path / "other.png", "--mapped")
+    assert code == 1 and "is no .npy file or TIFF" in error
+    assert command(mapped, f"--mask={mask}", "-o", output, "--mapped", "--dilate=3")[0] == 2
 
 
 def test_empty_mask_returns_the_photo_with_a_warning(command, photo, mask, tmp_path):
