@@ -22,6 +22,8 @@ class Inpainter:
         weights: a `.weights.h5` file, a training run's folder, a frozen graph (`.pb`), an exported
             SavedModel's folder, or None for the shipped weights.
         fidelity: "improved", "plain" or "original", see `HighResolutionInpainter`.
+        dtype_policy: "float32", "mixed_bfloat16" or another Keras dtype policy for the generator;
+            None is `precision.fastest_dtype_policy()`. Files of TensorFlow's own have theirs.
 
     Attributes:
         arrays: an `array_inpainting.ArrayInpainter`; None with fidelity "original".
@@ -30,14 +32,17 @@ class Inpainter:
         ValueError: if the weights or the file are missing or do not fit.
     """
 
-    def __init__(self, weights=None, fidelity="improved"):
+    def __init__(self, weights=None, fidelity="improved", dtype_policy=None):
         from hifill.array_inpainting import ArrayInpainter
         from hifill.generator_files import is_generator_file
         from hifill.highres import HighResolutionInpainter
+        from hifill.precision import fastest_dtype_policy
         from hifill.weights import load_generator
 
         if weights is None or not is_generator_file(weights):
-            weights = load_generator(weights)
+            weights = load_generator(weights, dtype_policy or fastest_dtype_policy())
+        elif dtype_policy is not None:
+            raise ValueError(f"{weights}: has a dtype of its own; leave dtype_policy away")
         self._wrapper = HighResolutionInpainter(weights, fidelity)
         self.arrays = None if fidelity == "original" else ArrayInpainter(self._wrapper)
 

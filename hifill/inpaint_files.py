@@ -227,7 +227,9 @@ def main(arguments, flags):
     """The command: positional arguments and parsed flags -> exit code."""
     if flags.mapped:
         return fill_mapped_file(arguments, flags)
-    return fill_files(lambda: Inpainter(flags.weights, flags.fidelity), arguments, flags)
+    return fill_files(
+        lambda: Inpainter(flags.weights, flags.fidelity, flags.dtype_policy), arguments, flags
+    )
 
 
 def fill_mapped_file(arguments, flags):
@@ -243,7 +245,7 @@ def fill_mapped_file(arguments, flags):
             raise app.UsageError(f"--{name} does not go with --mapped")
     max_mask_pixels = int(flags.max_megapixels * 1e6)
     files = arguments[0], flags.mask, flags.output
-    inpainter = Inpainter(flags.weights, flags.fidelity)
+    inpainter = Inpainter(flags.weights, flags.fidelity, flags.dtype_policy)
     fill_mapped(inpainter, *files, flags.invert_mask, max_mask_pixels)
     return 0
 
@@ -268,5 +270,11 @@ def run():
         "improved",
         ["improved", "plain", "original"],
         "original: what the authors' script does, soft rim included.",
+    )
+    choice(
+        "dtype_policy",
+        None,
+        ["float32", "mixed_bfloat16"],
+        "What the generator computes in; not set, bfloat16 on CPUs that are faster with it.",
     )
     command_line.run(main, values, USAGE)

@@ -53,11 +53,12 @@ def load_weights(model, path=None):
         variable.assign(array)
 
 
-def load_generator(path=None):
+def load_generator(path=None, dtype_policy=None):
     """A generator with weights; those in a training run's folder with the run's architecture.
 
     Args:
         path: as for `load_weights`.
+        dtype_policy: name of a Keras dtype policy; None is Keras' own setting, float32.
 
     Returns:
         A `Generator`.
@@ -75,7 +76,7 @@ def load_generator(path=None):
             saved = json.loads(config.read_text())
             names = ("architecture", "coarse_gate", "refine_gate")
             settings = {name: saved[name] for name in names if name in saved}
-    generator = Generator(**settings)
+    generator = Generator(**settings, dtype=dtype_policy)
     load_weights(generator, path)
     return generator
 
