@@ -115,6 +115,12 @@ def export_folder(generator, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def saved_model(export_folder):
+    """The SavedModel of `export_folder`. Loading it, and each function's first call, take long."""
+    return tf.saved_model.load(str(export_folder / "hifill" / "1"))
+
+
+@pytest.fixture(scope="session")
 def textured_photo():
     """Returns a function: (height, width, seed=0) -> uint8 [H, W, 3], a textured picture."""
 

@@ -27,11 +27,6 @@ pytest_plugins = ["serving.stand_ins"]
 HEIGHT, WIDTH = 90, 131
 
 
-@pytest.fixture(scope="module")
-def model(export_folder):
-    return tf.saved_model.load(str(export_folder / "hifill" / "1"))
-
-
 def photo(dtype=np.uint8, height=HEIGHT, width=WIDTH):
     top = np.iinfo(dtype).max
     return np.random.default_rng(3).integers(0, top, (height, width, 3), dtype, endpoint=True)
@@ -60,12 +55,12 @@ def one_line(error):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_equals_the_saved_model(server, protocol, model, dtype):
+def test_equals_the_saved_model(server, protocol, saved_model, dtype):
     image = photo(dtype)
     inpainted = RemoteInpainter(server, protocol)(image, hole()[..., None])
     assert inpainted.dtype == dtype
     np.testing.assert_array_equal(inpainted[~hole()], image[~hole()])
-    expected = model.signatures["serving_default"](
+    expected = saved_model.signatures["serving_default"](
         image_bytes=tf.io.encode_png(image)[None],
         mask_bytes=tf.constant([encoded(hole().astype(np.uint8) * 255)]),
     )["inpainted_bytes"][0]
@@ -73,10 +68,10 @@ def test_equals_the_saved_model(server, protocol, model, dtype):
     assert (inpainted[hole()] != image[hole()]).mean() > 0.9
 
 
-def test_encoded_files(server, protocol, model):
+def test_encoded_files(server, protocol, saved_model):
     files = encoded(photo(), "JPEG"), encoded(hole())
     remote = RemoteInpainter(server, protocol, version=1)
-    expected = model.signatures["serving_default"](
+    expected = saved_model.signatures["serving_default"](
         image_bytes=tf.constant(files[:1]), mask_bytes=tf.constant(files[1:])
     )
     assert remote.inpaint_bytes(*files) == expected["inpainted_bytes"].numpy()[0]

@@ -7,13 +7,22 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
-# Without the package: neither the model nor an example may need it.
-PREAMBLE = 'import sys\n\nsys.modules["hifill"] = None\n'
+# Without the package: neither the model nor an example may need it. What loads the same model again
+# gets the first one, since loading takes long.
+PREAMBLE = """
+import functools
+import sys
+
+sys.modules["hifill"] = None
+
+import tensorflow as tf
+
+tf.saved_model.load = functools.cache(tf.saved_model.load)
+"""
 # What the examples leave in variables and not in files.
 POSTSCRIPT = """
 import numpy as np
@@ -23,11 +32,6 @@ changed = tf.where(mask > 127, tf.constant(200, tf.uint8), image)
 batch["image"] = tf.cast(changed, tf.float32)[None] / 255
 np.save("changed.npy", classifier.predict(batch, verbose=0))
 """
-
-
-@pytest.fixture(scope="module")
-def model(export_folder):
-    return tf.saved_model.load(str(export_folder / "hifill" / "1"))
 
 
 def crop(left, top, width, height):
@@ -49,12 +53,13 @@ def pixels(path):
 
 
 def filled(model, photo, mask):
-    """What the model makes of the paths of two files."""
-    decoded = tf.io.decode_image(tf.io.read_file(str(photo)), channels=3)
-    return model(decoded, pixels(mask)).numpy()
+    """What the model makes of two pictures, by a signature: the root is traced for each size."""
+    arrays = {"image": np.asarray(photo)[None], "mask": np.asarray(mask)[None, ..., None]}
+    signature = model.signatures["inpaint"]
+    return signature(**{k: tf.constant(v) for k, v in arrays.items()})["inpainted"][0].numpy()
 
 
-def test_the_examples_of_the_document(model, export_folder, tmp_path):
+def test_the_examples_of_the_document(saved_model, export_folder, tmp_path):
     (tmp_path / "DIR").symlink_to(export_folder)
     for name, photo, mask in (
         ("photo.jpg", *crop(300, 100, 140, 100)),
@@ -70,8 +75,11 @@ def test_the_examples_of_the_document(model, export_folder, tmp_path):
     script.write_text("\n\n".join([PREAMBLE, *blocks, POSTSCRIPT]))
     subprocess.run([sys.executable, script], cwd=tmp_path, check=True, timeout=300)
 
-    first = filled(model, tmp_path / "photo.jpg", tmp_path / "mask.png")
-    second = filled(model, tmp_path / "other.png", tmp_path / "other_mask.png")
+    decoded = tf.io.decode_jpeg((tmp_path / "photo.jpg").read_bytes(), channels=3)
+    first = filled(saved_model, decoded, pixels(tmp_path / "mask.png"))
+    second = filled(
+        saved_model, pixels(tmp_path / "other.png"), pixels(tmp_path / "other_mask.png")
+    )
     np.testing.assert_array_equal(pixels(tmp_path / "filled.png"), first)
     np.testing.assert_array_equal(pixels(tmp_path / "second.png"), second)
     results = np.load(tmp_path / "results.npz")
@@ -103,7 +111,7 @@ def examples_of(pattern):
     return found
 
 
-def test_beam_fills_tfrecords_and_sets_bad_ones_aside(model, export_folder, tmp_path):
+def test_beam_fills_tfrecords_and_sets_bad_ones_aside(saved_model, export_folder, tmp_path):
     photos = [crop(300 - 30 * i, 20 * i, 100 + 20 * i, 150 - 10 * i) for i in range(5)]
     records = [
         example(image=encoded(photo, "PNG"), mask=encoded(mask, "PNG"), name=f"{i}".encode())
@@ -128,7 +136,7 @@ def test_beam_fills_tfrecords_and_sets_bad_ones_aside(model, export_folder, tmp_
         result = results[f"{i}".encode()]
         assert sorted(result) == ["inpainted", "name"]
         png = np.asarray(Image.open(io.BytesIO(result["inpainted"])))
-        np.testing.assert_array_equal(png, model(np.asarray(photo), np.asarray(mask)))
+        np.testing.assert_array_equal(png, filled(saved_model, photo, mask))
 
     (failed,) = examples_of(tmp_path / "filled" / "part_failed-*")
     assert "image_bytes[0] is no JPEG or PNG" in failed.pop("error").decode()

@@ -24,8 +24,8 @@ def folder(export_folder):
 
 
 @pytest.fixture(scope="module")
-def model(folder):
-    return tf.saved_model.load(str(folder))
+def model(saved_model):
+    return saved_model
 
 
 @pytest.fixture(scope="module")
@@ -58,35 +58,63 @@ def decoded(content):
     return image_io.decode_photo(content, "result")
 
 
+def assert_root_equals_wrapper(model, wrapper, size, image_dtype, mask_dtype, mask_shape):
+    """mask_shape: "HW", "HW1", or "BHW1", which is for a batch."""
+    photo, hole = photo_and_hole(*size)
+    image = photo if image_dtype == "uint8" else photo.astype(np.float32) / 255
+    mask = {"uint8": hole, "bool": hole > 0, "float32": hole.astype(np.float32) / 255}[mask_dtype]
+    mask = mask if mask_shape == "HW" else mask[..., None]
+    expected = wrapper(image, hole)
+    if mask_shape == "BHW1":
+        result = model(image[None], mask[None])[0]
+    else:
+        result = model(image, mask)
+    np.testing.assert_array_equal(result, expected)
+
+
+SIZES = ((128, 128), (300, 411), (90, 1000), (7, 5))
+
+
 def test_the_root_equals_the_wrapper(model, wrapper):
-    for size in ((128, 128), (300, 411), (90, 1000), (7, 5)):
-        photo, hole = photo_and_hole(*size)
-        expected = wrapper(photo, hole).numpy()
-        np.testing.assert_array_equal(model(photo, hole), expected)
-        np.testing.assert_array_equal(model(photo, hole[..., None] > 0), expected)
-        np.testing.assert_array_equal(model(photo[None], hole[None, ..., None])[0], expected)
-        as_float = photo.astype(np.float32) / 255
-        real = hole.astype(np.float32) / 255
-        np.testing.assert_array_equal(model(photo, real), expected)
-        for mask in (real, hole, hole > 0):
-            np.testing.assert_array_equal(model(as_float, mask), wrapper(as_float, mask))
+    """Each dtype of image with each dtype of mask, and with each shape; all is in the slow one."""
+    for size, *kinds in (
+        (SIZES[1], "uint8", "uint8", "HW"),
+        (SIZES[2], "uint8", "bool", "HW1"),
+        (SIZES[3], "uint8", "float32", "BHW1"),
+        (SIZES[0], "float32", "uint8", "BHW1"),
+        (SIZES[3], "float32", "bool", "HW"),
+        (SIZES[1], "float32", "float32", "HW1"),
+    ):
+        assert_root_equals_wrapper(model, wrapper, size, *kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mask_shape", ["HW", "HW1", "BHW1"])
+@pytest.mark.parametrize("mask_dtype", ["uint8", "bool", "float32"])
+@pytest.mark.parametrize("image_dtype", ["uint8", "float32"])
+def test_the_root_of_all_kinds_equals_the_wrapper(
+    model, wrapper, image_dtype, mask_dtype, mask_shape
+):
+    for size in SIZES:
+        assert_root_equals_wrapper(model, wrapper, size, image_dtype, mask_dtype, mask_shape)
 
 
 def test_array_signatures(model, wrapper):
     photo, hole = photo_and_hole(200, 170)
     photos, holes = np.stack([photo, photo[::-1]]), np.stack([hole, hole])[..., None]
     results = model.signatures["inpaint"](image=tf.constant(photos), mask=tf.constant(holes))
-    expected = wrapper(photos, holes)
+    expected = [wrapper(*each) for each in zip(photos, holes, strict=True)]
     np.testing.assert_array_equal(results["inpainted"], expected)
     one_mask = model.signatures["inpaint"](image=tf.constant(photos), mask=tf.constant(holes[:1]))
     np.testing.assert_array_equal(one_mask["inpainted"], expected)
     photos, holes = photos.astype(np.float32) / 255, holes.astype(np.float32) / 255
     result = model.signatures["inpaint_float"](image=tf.constant(photos), mask=tf.constant(holes))
-    np.testing.assert_array_equal(result["inpainted"], wrapper(photos, holes))
+    expected = [wrapper(*each) for each in zip(photos, holes, strict=True)]
+    np.testing.assert_array_equal(result["inpainted"], expected)
     assert result["inpainted"].dtype == tf.float32
 
 
-def test_generator_signature(model, generator, folder, wrapper):
+def test_generator_signature(model, generator):
     image = tf.random.stateless_uniform([2, SIZE, SIZE, 3], (1, 2), -1, 1)
     mask = np.zeros((2, SIZE, SIZE, 1), np.float32)
     mask[:, 40:70, 50:90] = 1
@@ -95,11 +123,18 @@ def test_generator_signature(model, generator, folder, wrapper):
     for name, value in zip(("coarse", "refined", "attention"), expected, strict=True):
         np.testing.assert_allclose(results[name], value, atol=2e-5)
 
+
+def test_generator_files(model, folder, wrapper, monkeypatch):
+    """A version's folder, that of the versions and that of the export name the same generator."""
     photo, hole = photo_and_hole(200, 300)
-    for path in (folder, folder.parent):
+    through_file = HighResolutionInpainter(folder.parent)(photo, hole)
+    np.testing.assert_array_equal(through_file, wrapper(photo, hole))
+    loaded = []
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: loaded.append(path) or model)
+    for path in (folder, folder.parent, folder.parent.parent):
         assert is_generator_file(path)
-        through_file = HighResolutionInpainter(path)(photo, hole)
-        np.testing.assert_array_equal(through_file, wrapper(photo, hole))
+        assert GeneratorFile(path).size == SIZE
+    assert loaded == [str(folder)] * 3
     with pytest.raises(ValueError, match="no SavedModel"):
         GeneratorFile(folder / "variables")
 
@@ -220,10 +255,10 @@ def test_floats_outside_the_range(model, bad):
         model(image, mask)
 
 
-def test_stock_operations_only(folder):
+def test_stock_operations_only(model, folder):
     """A process without HiFill knows every operation, and gives the same result."""
     photo, hole = photo_and_hole(100, 130)
-    expected = fill_bytes(tf.saved_model.load(str(folder)), [encoded(photo)], [encoded(hole)])
+    expected = fill_bytes(model, [encoded(photo)], [encoded(hole)])
     script = """
 import sys
 sys.modules["hifill"] = sys.modules["keras"] = None

@@ -184,8 +184,12 @@ def test_the_coarse_network_is_trained_alone(batch):
         new_step(coarse_only=True)
 
 
-def test_xla_takes_the_same_critic_step(batch):
+@pytest.mark.parametrize("generator", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_xla_takes_the_same_critic_step(batch, generator):
+    """With a generator too, or without one, of which XLA has most to compile."""
     compiled, plain = new_step(), new_step()
+    if not generator:
+        compiled.generate = plain.generate = lambda masked, masks: (masked, masked, None)
     critic_step = tf.function(compiled.critic_step, jit_compile=True, autograph=False)
     assert_same_metrics(critic_step(*batch), plain.critic_step(*batch), rtol=1e-3)
     gradients = [first_gradients(s.discriminator_optimizer) for s in (compiled, plain)]

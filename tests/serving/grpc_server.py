@@ -5,7 +5,6 @@ standard input does. TensorFlow Serving itself comes only as a binary that pip c
 """
 
 import concurrent.futures
-import os
 import sys
 
 import grpc
@@ -86,8 +85,8 @@ def _array(tensor):
         raise tf.errors.InvalidArgumentError(None, None, message) from error
 
 
-def main(base_path, name):
-    model = ServedModel(base_path, name)
+def start(model):
+    """Serves a `ServedModel` in threads: -> (the server, its port)."""
     unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
     threads = concurrent.futures.ThreadPoolExecutor(8)
     server = grpc.server(threads, options=unlimited)
@@ -97,8 +96,12 @@ def main(base_path, name):
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(model), server)
     port = server.add_insecure_port("localhost:0")
     server.start()
+    return server, port
+
+
+def main(base_path, name):
+    _server, port = start(ServedModel(base_path, name))
     serve_until_stdin_closes(port)
-    os._exit(0)  # not after the answers that nobody waits for any more
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
-"""python rest_server.py MODEL_BASE_PATH MODEL_NAME: a stand-in for TensorFlow Serving's REST.
+"""python rest_server.py MODEL_BASE_PATH MODEL_NAME: a stand-in for TensorFlow Serving.
 
-Prints its port, answers the model status, metadata and predict requests of "RESTful API" in
-TensorFlow Serving's documentation, and ends when its standard input does.
+Like TensorFlow Serving it serves gRPC (see grpc_server.py) and REST: the model status, metadata and
+predict requests of "RESTful API" in its documentation. Prints the two ports in this order, and ends
+when its standard input does.
 """
 
 import base64
 import binascii
 import http.server
 import json
-import os
 import re
 import sys
 import threading
 
+import grpc_server
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
@@ -173,12 +174,18 @@ def _invalid(message):
     return tf.errors.InvalidArgumentError(None, None, message)
 
 
-def main(base_path, name):
-    Handler.model = ServedModel(base_path, name)
+def start(model):
+    """Serves a `ServedModel` in threads: -> its port."""
+    Handler.model = model
     server = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    serve_until_stdin_closes(server.server_address[1])
-    os._exit(0)  # not after the answers that nobody waits for any more
+    return server.server_address[1]
+
+
+def main(base_path, name):
+    model = ServedModel(base_path, name)
+    _server, grpc_port = grpc_server.start(model)
+    serve_until_stdin_closes(grpc_port, start(model))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Shared by the stand-ins for TensorFlow Serving. Only stock TensorFlow is used, a
 TensorFlow Serving's codes and, in essence, its words.
 """
 
+import os
 import pathlib
 import sys
 
@@ -120,7 +121,8 @@ def _braced(names):
     return "{" + ",".join(sorted(names)) + "}"
 
 
-def serve_until_stdin_closes(port):
-    """Prints the port and blocks until the parent closes our standard input, or is gone."""
-    print(port, flush=True)
+def serve_until_stdin_closes(*ports):
+    """Prints the ports and blocks until our standard input closes; then the process is no more."""
+    print(*ports, flush=True)
     sys.stdin.read()
+    os._exit(0)  # not after the answers that nobody waits for any more

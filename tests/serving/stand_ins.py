@@ -1,9 +1,11 @@
-"""Fixtures: the stand-ins for TensorFlow Serving, each in a process of its own.
+"""Fixtures: the stand-in for TensorFlow Serving, in a process of its own.
 
-A test module takes them with `pytest_plugins = ["serving.stand_ins"]`; they start once for all.
+A test module takes them with `pytest_plugins = ["serving.stand_ins"]`; it starts once for all.
 """
 
 import contextlib
+import fcntl
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,35 +13,38 @@ import sys
 import pytest
 
 
-@contextlib.contextmanager
-def _running(script, base_path):
-    script = pathlib.Path(__file__).with_name(script)
-    # The server also ends when its standard input does: even if this process is killed.
-    command = [sys.executable, str(script), str(base_path), "hifill"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
 @pytest.fixture(scope="session")
 def servers(export_folder):
-    """Dict from "grpc" and "rest" to HOST:PORT; both serve `export_folder` as "hifill"."""
-    with contextlib.ExitStack() as stack:
-        processes = {  # both at once: they take their time
-            protocol: stack.enter_context(
-                _running(f"{protocol}_server.py", export_folder / "hifill")
-            )
-            for protocol in ("grpc", "rest")
-        }
-        yield {
-            protocol: f"localhost:{int(process.stdout.readline())}"
-            for protocol, process in processes.items()
-        }
+    """Dict from "grpc" and "rest" to HOST:PORT; both serve `export_folder` as "hifill".
+
+    One process serves all workers. They hold a named pipe open that is its standard input, so that
+    it ends with the last of them, even if they are killed.
+    """
+    pipe, ports = export_folder.with_name("server.stdin"), export_folder.with_name("server.ports")
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(pipe)
+    with open(pipe, "r+b", buffering=0) as held:
+        with contextlib.suppress(BlockingIOError):  # raised where another worker starts the server
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _start(export_folder / "hifill", pipe, ports)
+        fcntl.flock(held, fcntl.LOCK_SH)
+        grpc, rest = ports.read_text().split()
+        yield {"grpc": f"localhost:{grpc}", "rest": f"localhost:{rest}"}
+
+
+def _start(base_path, pipe, ports):
+    """Starts the server, and writes its ports to a file once it answers."""
+    script = pathlib.Path(__file__).with_name("rest_server.py")
+    with open(pipe, "rb") as stdin:
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(base_path), "hifill"],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    with process.stdout:
+        ports.write_text(process.stdout.readline())
 
 
 @pytest.fixture(params=["rest", "grpc"])
