@@ -3,8 +3,8 @@
 As it words it: attention is transferred between overlapping patches (equation 3), pictures are
 doubled before they are convolved, and features and gates are convolutions of their own. Prints the
 milliseconds of the demo's photo at 512 x 512 (median of interleaved runs), their ratio, the
-multiplications and additions, the greatest difference of the refined picture (-1 to 1), and the mean
-difference in its hole in grey levels; then the same for bfloat16 and, with --xla, compiled.
+multiplications and additions, the greatest difference of the refined picture (-1 to 1), and the
+mean difference in its hole in grey levels; then the same for bfloat16 and, with --xla, compiled.
 """
 
 import argparse
