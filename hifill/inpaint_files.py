@@ -48,13 +48,22 @@ def read_files(job, flags):
     if job.mask is None:
         stem = job.photo.stem
         raise ValueError(f"{job.photo}: no mask for it; name one {stem}_mask.png")
-    max_pixels = int(min(flags.max_megapixels * 1e6, 2**62))
+    max_pixels = _max_pixels(flags)
     photo = image_io.read_photo(job.photo, max_pixels)
     height, width = photo.pixels.shape[:2]
     if max(height, _SMALLEST) * max(width, _SMALLEST) > max(max_pixels, _SMALLEST**2):
         raise ValueError(f"{job.photo}: {width} x {height} pixels are too long for the other side")
     hole = image_io.read_mask(job.mask, photo.pixels.shape[:2], flags.invert_mask, max_pixels)
     return photo, dilate(hole, flags.dilate)
+
+
+def _max_pixels(flags):
+    """--max_megapixels as a number of pixels, which may be given as infinite."""
+    from absl import app
+
+    if not flags.max_megapixels > 0:
+        raise app.UsageError(f"--max_megapixels={flags.max_megapixels} is not above 0")
+    return int(min(flags.max_megapixels * 1e6, 2**62))
 
 
 def fill(inpainter, job, photo, hole):
@@ -108,8 +117,7 @@ def fill_files(make_inpainter, arguments, flags):
 
     if len(arguments) != 1:
         raise app.UsageError(f"expected one photo or folder, got {len(arguments)}")
-    if not flags.max_megapixels > 0:
-        raise app.UsageError(f"--max_megapixels={flags.max_megapixels} is not above 0")
+    _max_pixels(flags)
     planned = jobs.plan_jobs(arguments[0], flags.mask, flags.output, flags.comparison)
     inpainter = make_inpainter()
     with logging_redirect_tqdm():
@@ -243,7 +251,7 @@ def fill_mapped_file(arguments, flags):
     for name, unset in (("dilate", 0), ("comparison", None), ("quality", None)):
         if flags[name].value != unset:
             raise app.UsageError(f"--{name} does not go with --mapped")
-    max_mask_pixels = int(flags.max_megapixels * 1e6)
+    max_mask_pixels = _max_pixels(flags)
     files = arguments[0], flags.mask, flags.output
     inpainter = Inpainter(flags.weights, flags.fidelity, flags.dtype_policy)
     fill_mapped(inpainter, *files, flags.invert_mask, max_mask_pixels)
