@@ -115,9 +115,14 @@ def peak_memory(kind, size, percent, queue):
         hifill.load_weights(generator)
         _, refined, attention = run_generator(tf.function(generator), photo, hole)
         official(photo, hole, (refined[0].numpy() + 1) * 127.5, attention.numpy())
+    queue.put(peak_gigabytes())
+
+
+def peak_gigabytes():
+    """The most resident memory of this process so far (Linux)."""
     # Not resource.getrusage, in which a process starts with the peak of the one that started it.
     status = pathlib.Path("/proc/self/status").read_text()
-    queue.put(int(status.split("VmHWM:")[1].split()[0]) / 1e6)
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e6
 
 
 def peak_in_fresh_process(*arguments):

@@ -14,6 +14,8 @@ import time
 import cv2
 import numpy as np
 
+from benchmarks.highres import peak_gigabytes
+
 
 def write_photo(path, side):
     random = np.random.default_rng(0)
@@ -35,9 +37,8 @@ def fill(photo, mask, output):
     start = time.perf_counter()
     fill_mapped(inpainter, photo, mask, output)
     seconds = time.perf_counter() - start
-    status = pathlib.Path("/proc/self/status").read_text()
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1e6
-    print(f"{photo.stat().st_size / 1e9:.1f} GB in {seconds:.1f} s, peak memory {peak:.2f} GB")
+    size, peak = photo.stat().st_size / 1e9, peak_gigabytes()
+    print(f"{size:.1f} GB in {seconds:.1f} s, peak memory {peak:.2f} GB")
 
 
 def main():
