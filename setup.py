@@ -11,6 +11,8 @@ EXTRAS = {
     "serving": ["tensorflow-serving-api>=2.21", "grpcio>=1.70"],
     "beam": ["apache-beam>=2.70", "google-crc32c>=1.6"],
     "onnx": ["tf2onnx>=1.17"],
+    "demo": ["gradio>=6.0"],
+    "docs": ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocstrings[python]>=1.0", "matplotlib>=3.8"],
     "evaluation": ["PyPatchMatch>=2.0", "scikit-image>=0.24"],
 }
 
@@ -23,7 +25,10 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["hifill", "hifill.*"]),
-    package_data={"hifill.weights": ["*.h5", "*.md"]},
+    package_data={
+        "hifill": ["demo_photos/*"],
+        "hifill.weights": ["*.h5", "*.md"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "tensorflow>=2.21",
@@ -41,12 +46,12 @@ setup(
     ],
     extras_require={
         **EXTRAS,
-        "docs": ["matplotlib>=3.8"],
         "dev": [
             *(package for packages in EXTRAS.values() for package in packages),
             "ai-edge-litert>=2.1",
             "onnx>=1.19",
             "onnxruntime>=1.23",
+            "playwright>=1.60",
             "pyyaml>=6.0",
             "pytest>=8.0",
             "pytest-xdist>=3.6.1",
@@ -59,6 +64,7 @@ setup(
             "hifill-inpaint=hifill.inpaint_files:run",
             "hifill-client=hifill.client:run",
             "hifill-convert=hifill.convert:run",
+            "hifill-demo=hifill.demo:run",
             "hifill-evaluate=hifill.evaluation.command:run",
             "hifill-tfrecords=hifill.write_tfrecords:run",
         ],

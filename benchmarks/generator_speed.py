@@ -23,7 +23,7 @@ from hifill import generator as generator_module
 from hifill.attention import AttentionTransfer, extract_patches, overlap_add, transfer_patches
 from hifill.layers import GatedConv2D, upsample_by_two
 
-PHOTO = pathlib.Path(__file__).parents[1] / "docs" / "demo" / "dunes.jpg"
+PHOTO = pathlib.Path(__file__).parents[1] / "hifill" / "demo_photos" / "dunes.jpg"
 
 
 def transfer(self, inputs):

@@ -23,7 +23,7 @@ from benchmarks import official_procedure
 SIZES = ["1024x1024", "2048x2048", "4096x4096", "8192x8192", "3000x4000", "4320x7680"]
 HOLES = [2, 10, 25]
 MULTIPLE = 6  # the script's
-PHOTO = pathlib.Path(__file__).parents[1] / "docs" / "demo" / "dunes.jpg"
+PHOTO = pathlib.Path(__file__).parents[1] / "hifill" / "demo_photos" / "dunes.jpg"
 
 
 def photo_and_hole(size, percent):

@@ -210,20 +210,36 @@ def read_mask(
     Raises:
       ImageError: as for `read_photo`, or the mask has another aspect than the photo.
     """
-    path = Path(path)
-    mask = read_photo(path, max_pixels)
+    return hole_in(read_photo(path, max_pixels), str(path), size, invert)
+
+
+def hole_in(mask: Photo, name: str, size: tuple[int, int], invert: bool = False) -> np.ndarray:
+    """The hole that a decoded mask marks in a photo of a given size; see `read_mask`.
+
+    Args:
+      mask: what `read_photo` or `decode_photo` returned.
+      name: what messages call it.
+      size: (H, W) of the photo.
+      invert: black (or transparent) is the hole.
+
+    Returns:
+      bool [H, W], True = hole. It may be empty or full.
+
+    Raises:
+      ImageError: the mask has another aspect than the photo.
+    """
     channel, white = white_of(mask)
     hole = white != invert
     if not same_aspect(hole.shape, size):
         turned = same_aspect(hole.shape[::-1], size)
         raise _error(
-            path,
+            name,
             f"mask of {hole.shape[1]} x {hole.shape[0]} does not fit the photo of"
             f" {size[1]} x {size[0]} pixels (width x height)",
             "turn it by 90 degrees" if turned else "make a mask of the photo's aspect",
         )
     hole = cover(hole, size)
-    logger.info("%s: hole from the %s, %.2f %% of the photo", path, channel, 100 * hole.mean())
+    logger.info("%s: hole from the %s, %.2f %% of the photo", name, channel, 100 * hole.mean())
     return np.ascontiguousarray(hole)
 
 
@@ -237,7 +253,7 @@ def cover(hole: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     Returns:
       bool [H, W], True where a pixel's extent touches any True.
     """
-    return _cover_rows(_cover_rows(hole, shape[0]).T, shape[1]).T
+    return _cover_along(_cover_along(hole, shape[0], 0), shape[1], 1)
 
 
 def white_of(mask: Photo) -> tuple[str, np.ndarray]:
@@ -355,13 +371,15 @@ def same_aspect(mask: tuple[int, int], photo: tuple[int, int]) -> bool:
     return abs(ratio - 1) <= 0.01 or rounded
 
 
-def _cover_rows(hole: np.ndarray, height: int) -> np.ndarray:
-    """bool [h, W] -> [height, W], True where a row's extent touches any True of the source."""
-    source = len(hole)
-    if source == height:
+def _cover_along(hole: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Resizes one axis of a bool array; True where an extent touches any True of the source."""
+    source = hole.shape[axis]
+    if source == size:
         return hole
-    edges = np.arange(height + 1, dtype=np.int64) * source
-    first, last = edges[:-1] // height, -(-edges[1:] // height)
-    counts = np.zeros((source + 1, hole.shape[1]), np.int32)
-    np.cumsum(hole, axis=0, out=counts[1:])
-    return counts[last] > counts[first]
+    edges = np.arange(size + 1, dtype=np.int64) * source
+    first, last = edges[:-1] // size, -(-edges[1:] // size)
+    if size > source:  # an extent touches two of the source at most
+        return np.take(hole, first, axis) | np.take(hole, last - 1, axis)
+    before = [(1, 0) if each == axis else (0, 0) for each in range(hole.ndim)]
+    counts = np.pad(np.cumsum(hole, axis, dtype=np.int32), before)
+    return np.take(counts, last, axis) > np.take(counts, first, axis)

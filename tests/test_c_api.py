@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 SOURCE = pathlib.Path(__file__).parent / "serving" / "inpaint.c"
-LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "docs" / "demo" / "launch.jpg"
+LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "hifill" / "demo_photos" / "launch.jpg"
 
 
 @pytest.fixture(scope="module")

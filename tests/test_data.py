@@ -8,7 +8,7 @@ import pytest
 
 from hifill import data, image_io, mask_mix, photo_sources
 
-LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "docs" / "demo" / "launch.jpg"
+LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "hifill" / "demo_photos" / "launch.jpg"
 
 
 @pytest.fixture(scope="module")

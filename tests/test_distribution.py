@@ -32,7 +32,7 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     root = tmp_path_factory.mktemp("photos")
-    launch = cv2.imread(str(REPOSITORY / "docs" / "demo" / "launch.jpg"))
+    launch = cv2.imread(str(REPOSITORY / "hifill" / "demo_photos" / "launch.jpg"))
     for i in range(5):
         cv2.imwrite(str(root / f"{i}.png"), launch[200:400, 100 * i : 100 * i + 240])
     return root

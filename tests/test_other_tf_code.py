@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
+PHOTOS = DOCS.parent / "hifill" / "demo_photos"
 # Without the package: neither the model nor an example may need it. What loads the same model again
 # gets the first one, since loading takes long.
 PREAMBLE = """
@@ -36,7 +37,7 @@ np.save("changed.npy", classifier.predict(batch, verbose=0))
 
 def crop(left, top, width, height):
     """A photo and its mask."""
-    photo = Image.open(DOCS / "demo" / "launch.jpg").crop((left, top, left + width, top + height))
+    photo = Image.open(PHOTOS / "launch.jpg").crop((left, top, left + width, top + height))
     mask = np.zeros((height, width), np.uint8)
     mask[height // 4 : height // 2, width // 3 : width // 2] = 255
     return photo, Image.fromarray(mask)

@@ -15,7 +15,7 @@ from PIL import Image
 from hifill import photo_sources
 from hifill.image_io import ImageError
 
-LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "docs" / "demo" / "launch.jpg"
+LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "hifill" / "demo_photos" / "launch.jpg"
 NAMES = ["a.jpg", "b.png", "e.bmp", "sub/c.png", "sub/d e.jpg"]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hifill import image_io, photo_sources, tfrecords, write_tfrecords
 
-LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "docs" / "demo" / "launch.jpg"
+LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "hifill" / "demo_photos" / "launch.jpg"
 COUNT = 11
 
 

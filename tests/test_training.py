@@ -26,7 +26,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     root = tmp_path_factory.mktemp("photos")
-    launch = cv2.imread(str(REPOSITORY / "docs" / "demo" / "launch.jpg"))
+    launch = cv2.imread(str(REPOSITORY / "hifill" / "demo_photos" / "launch.jpg"))
     for i in range(4):
         cv2.imwrite(str(root / f"{i}.png"), launch[200:400, 120 * i : 120 * i + 240])
     return root

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from hifill import Discriminator, Generator, losses, training_step
 
-LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "docs" / "demo" / "launch.jpg"
+LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "hifill" / "demo_photos" / "launch.jpg"
 SIZE = 64
 
 

@@ -1,7 +1,7 @@
 """Two repairs beside OpenCV's: python docs/demo/demo.py OUTPUT
 
-Removes the hikers of dunes.jpg and mends the tears of colosseum.jpg. OUTPUT gets each photo as we
-fill it, and a picture of all methods with their times.
+Removes the hikers of dunes.jpg and mends the tears of colosseum.jpg, two photos of the package.
+OUTPUT gets each photo as we fill it, and a picture of all methods with their times.
 """
 
 import pathlib
@@ -11,9 +11,11 @@ import time
 import cv2
 import numpy as np
 
+import hifill
 from hifill import image_io, inpaint
 from hifill.evaluation.methods import make_method
 
+PHOTOS = pathlib.Path(hifill.__file__).parent / "demo_photos"
 # Where to look, in full size: left, top.
 PLACES = {"dunes": (1040, 1900), "colosseum": (1000, 330)}
 WIDTH, HEIGHT = 720, 480
@@ -36,12 +38,12 @@ def overview(picture):
 
 
 def main(output):
-    here, output = pathlib.Path(__file__).parent, pathlib.Path(output)
+    output = pathlib.Path(output)
     fills = {name: make_method(name) for name in METHODS}
     fills["hifill"](np.zeros((64, 64, 3), np.uint8), np.eye(64, dtype=bool))  # compiles
     for name, (left, top) in PLACES.items():
-        photo = image_io.read_photo(here / f"{name}.jpg")
-        hole = image_io.read_mask(here / f"{name}_mask.png", photo.pixels.shape[:2])
+        photo = image_io.read_photo(PHOTOS / f"{name}.jpg")
+        hole = image_io.read_mask(PHOTOS / f"{name}_mask.png", photo.pixels.shape[:2])
         place = np.s_[top : top + HEIGHT, left : left + WIDTH]
         _, blank, _ = np.split(inpaint.comparison(photo.pixels, hole, photo.pixels), 3, axis=1)
         shown = [labelled(overview(blank), f"{name}.jpg, {hole.shape[1]} x {hole.shape[0]}")]
