@@ -39,7 +39,8 @@ def main(arguments, flags):
         raise app.UsageError(f"takes no arguments, got {arguments[0]!r}")
     if flags.model and flags.server:
         raise app.UsageError("--model and --server do not go together")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the folder would be left
+    # Or a SIGTERM would leave the folder behind.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="hifill-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = os.path.realpath(folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nor does it ask for its latest version
@@ -47,6 +48,8 @@ def main(arguments, flags):
             serve(flags, os.environ["GRADIO_TEMP_DIR"])
         except KeyboardInterrupt:
             return 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def serve(flags, folder):
@@ -63,21 +66,24 @@ def serve(flags, folder):
     visitors = demo_page.Visitors(make_inpainter(flags), int(flags.max_megapixels * 1e6), photos)
     page = demo_page.make_page(visitors)
     page.queue(max_size=32)
-    _, address, _ = page.launch(
-        server_name=flags.host,
-        server_port=flags.port,
-        prevent_thread_lock=True,
-        quiet=True,
-        theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
-        max_file_size=f"{flags.max_megabytes}mb",
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        share=False,
-        pwa=False,
-        app_kwargs={"middleware": [Middleware(Refusal)]},
-    )
+    try:
+        _, address, _ = page.launch(
+            server_name=flags.host,
+            server_port=flags.port,
+            prevent_thread_lock=True,
+            quiet=True,
+            theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
+            max_file_size=f"{flags.max_megabytes}mb",
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            share=False,
+            pwa=False,
+            app_kwargs={"middleware": [Middleware(Refusal)]},
+        )
+    except OSError as error:
+        raise ValueError(f"cannot listen on {flags.host}:{flags.port}: choose another") from error
     print(f"hifill-demo: {address} (Ctrl-C stops it)", flush=True)
     try:
         threading.Event().wait()

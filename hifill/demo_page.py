@@ -4,7 +4,6 @@ The editor shows a preview. Of what it hands back, the painted layer is looked a
 """
 
 import contextlib
-import os
 import pathlib
 import threading
 import time
@@ -101,8 +100,9 @@ def _only_uploads(component):
     component.async_move_resource_to_block_cache = take_upload
 
 
-def _painted(files):
-    """What is painted in an editor: {name: bytes of a picture} -> bool [h, w], None if nothing."""
+def _painted(paths, visitors):
+    """What is painted in an editor: files of its pictures -> bool [h, w], None if nothing is."""
+    files = {pathlib.PurePath(path).name: visitors.take(path) for path in paths or ()}
     layer = next((files[name] for name in files if name.startswith("layer")), None)
     if layer is None:
         return None
@@ -127,7 +127,9 @@ def _told():
 def make_page(visitors):
     """Lays out the page: `Visitors` -> gr.Blocks, not launched."""
     types = list(image_io.SUFFIXES)
-    with gr.Blocks(title="HiFill", analytics_enabled=False) as page:
+    # Files whose upload nobody waited for are deleted sooner or later.
+    old = 600, _LONGEST_REST
+    with gr.Blocks(title="HiFill", analytics_enabled=False, delete_cache=old) as page:
         gr.Markdown(
             "# HiFill\nPaint over what is to vanish and press *Fill*. Pixels that you do not paint"
             " stay as they are, in full resolution."
@@ -141,7 +143,8 @@ def make_page(visitors):
             [str(EXAMPLES / f"{name}.jpg") for name in _NAMES],
             label="Or begin with an example and its mask",
             columns=2 * len(_NAMES),
-            height="auto",
+            fit_columns=False,
+            height=130,
             object_fit="cover",
             allow_preview=False,
             interactive=False,
@@ -184,10 +187,16 @@ def make_page(visitors):
                 mask_file: gr.update(value=None, interactive=False),
             }
 
+        def offered(path):
+            return gr.update(value=str(path), interactive=True)
+
         def opened(painted):
             height, width = painted.pixels.shape[:2]
             name = painted.name.replace("`", "")
-            return {status: f"`{name}`: {width} x {height} pixels", **shown(painted)}
+            text = f"`{name}`: {width} x {height} pixels"
+            if painted.mask is not None:
+                text += f", its mask a hole over {painted.mask.mean():.2%}"
+            return {status: text, **shown(painted)}
 
         def open_photo(file, request: gr.Request):
             with _told():
@@ -209,24 +218,29 @@ def make_page(visitors):
         def fill(files, growth, request: gr.Request, progress=gr.Progress()):  # noqa: B008
             with _told(), visitors.photo(request.session_hash).in_use() as painted:
                 progress(0.1, desc="Reading what is painted")
-                layer = _painted({os.path.basename(path): visitors.take(path) for path in files})
-                hole = painted.hole(layer, growth)
+                hole = painted.hole(_painted(files, visitors), growth)
                 progress(0.3, desc="Filling")
                 start = time.perf_counter()
                 painted.fill(visitors.inpainter, hole)
                 seconds = time.perf_counter() - start
-                text = f"Filled {hole.mean():.2%} of the photo in {seconds:.1f} s."
+                share = f"{hole.mean():.2%} of the photo"
+                text = f"Fill {painted.filled}: {share} in {seconds:.1f} s."
                 # The editor comes last: it takes longest to show a picture.
                 yield {status: text, compared: (painted.before, painted.now)}
                 progress(0.8, desc="Writing the file")
-                files = painted.write(), painted.write_mask(hole)
-                updates = [gr.update(value=str(path), interactive=True) for path in files]
-                yield {**shown(painted), photo_file: updates[0], mask_file: updates[1]}
+                yield {
+                    **shown(painted),
+                    photo_file: offered(painted.write()),
+                    mask_file: offered(painted.write_mask(hole)),
+                }
 
         def undo(request: gr.Request):
             with _told(), visitors.photo(request.session_hash).in_use() as painted:
                 painted.undo()
-                return opened(painted)
+                updates = opened(painted)
+                if painted.filled:
+                    updates[photo_file] = offered(painted.write())
+                return updates
 
         def close(request: gr.Request):
             visitors.close(request.session_hash)
