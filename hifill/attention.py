@@ -218,6 +218,7 @@ class AttentionTransfer(keras.layers.Layer):
     """Attention transfer module: rebuilds a feature map from its own cells (equation 3).
 
     Call with `[values, attention]`: values [B, H, W, C], and either
+
     - attention [B, h, w, h * w] from `ContextualAttention` with H = 2h: patches 3x3, stride 2; or
     - attention [B, (h+1)(w+1), (h+1)(w+1)] from `overlap_attention`, with `cell_size` given:
       patches of two cells, one apart, `transfer_patches` with a quarter of its multiplications.

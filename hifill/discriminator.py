@@ -166,9 +166,9 @@ class Discriminator(keras.Model):
             training: bring the singular vectors closer, where there are any.
 
         Returns:
-            (features, scores). features: list of tensors [B, height / 2^i, width / 2^i, C] in the
-            compute dtype, after each convolution's activation: six, or five of the patch head,
-            whose sixth is the scores. scores: the model's output.
+            Features and scores. The features are a list of tensors [B, height / 2^i, width / 2^i,
+            C] in the compute dtype, after each convolution's activation, six, or five of the
+            patch head, whose sixth is the scores. The scores are the model's output.
         """
         features = []
         for i in range(1, len(_FILTERS) + 1):

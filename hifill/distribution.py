@@ -59,7 +59,7 @@ def is_chief(strategy):
 def iterator(strategy, samples, batch_size, steps, first_sample):
     """An iterator over `data.batches`, each replica with its own share.
 
-    Args: as for `data.batches`; strategy: a tf.distribute.Strategy.
+    Arguments are those of `data.batches`, and a tf.distribute.Strategy.
 
     Its `next` raises ValueError, one line, if a sample cannot be made.
     """

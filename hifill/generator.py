@@ -174,7 +174,7 @@ class CoarseNetwork(_TableModel):
 
     Input [B, H, W, 4] in [-1, 1]: masked image and mask. Output [B, H, W, 3] in [-1, 1].
 
-    Args: see `Generator`.
+    Arguments are those of `Generator`.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class RefineNetwork(_TableModel):
     mask [B, H, W, 1], 1 = hole. Returns `(refined, attention)`: [B, H, W, 3] in [-1, 1] and
     float32 [B, H/16, W/16, (H/16)(W/16)].
 
-    Args: see `Generator`.
+    Arguments are those of `Generator`.
     """
 
     def __init__(

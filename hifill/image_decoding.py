@@ -39,6 +39,7 @@ _OPENERS = (
     (rb"BM", BmpImagePlugin.BmpImageFile),
 )
 
+_IPTC = 0x0404  # of Photoshop's image resources in a JPEG
 _PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 _PNG_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 
@@ -81,6 +82,9 @@ def decode(image: Image.Image, file: BinaryIO, warn: Warn) -> dict[str, Any]:
     image.load()
     icc_profile = image.info.get("icc_profile")
     encoding = read_encoding(image, file, format)
+    # It shares a segment with thumbnails, which would show what has been filled.
+    if _IPTC in image.info.get("photoshop", ()):
+        warn("its IPTC block (captions, copyright) is not kept")
     if frames > 1:
         warn(f"holds {frames} frames or pages; only the first is read")
     if _is_sixteen_bit(image, file, format):

@@ -21,8 +21,10 @@ class LossRecipe:
         meet_rim: judge the hole as `membrane.meet_rim` makes it of either network's picture. The
             context's error stays that of the picture itself.
         hinge: the critic's hinge loss in place of equation 9, see `optional_losses`.
-        perceptual, style, feature_matching, total_variation: weights of the terms in
-            `optional_losses`.
+        perceptual: weight of a term in `optional_losses`, as are the three that follow.
+        style: weight of the style loss.
+        feature_matching: weight of the critic's features.
+        total_variation: weight of the total variation.
     """
 
     hole: float = 1.0
@@ -107,7 +109,7 @@ def gradient_norms(critic, image, inpainted, epsilon, scale=1.0):
 def critic_losses(critic, image, inpainted, epsilon, recipe, scale=1.0):
     """The critic's loss (equation 9), in its two parts.
 
-    Args: as `gradient_norms`; recipe: a `LossRecipe`.
+    Arguments are those of `gradient_norms`, and a `LossRecipe`.
 
     Returns:
         (wasserstein, penalty): scalars; the critic minimises their sum.

@@ -448,6 +448,18 @@ def test_damaged_exif_costs_only_the_exif(tmp_path, caplog):
         write_photo(tmp_path / "b.tif", photo.pixels, photo)
 
 
+def test_an_iptc_block_that_is_not_kept_is_named(tmp_path, caplog):
+    content = io.BytesIO()
+    Image.fromarray(smooth()).save(content, "JPEG")
+    resources = b"8BIM" + struct.pack(">HHL", 0x0404, 0, 4) + b"\x1c\x02\x00\x00"
+    segment = b"Photoshop 3.0\0" + resources
+    header = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content.getvalue()[:2] + header + content.getvalue()[2:])
+    read_photo(path)
+    assert f"{path}: its IPTC block (captions, copyright) is not kept" in caplog.text
+
+
 def test_too_long_exif_for_jpeg(tmp_path, caplog):
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = "x" * 70000
