@@ -16,13 +16,14 @@ pytest_plugins = ["serving.stand_ins", "documents.sandbox"]
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 DOCUMENTS.append("hifill/weights/README.md")
-RUN, NOT_RUN = ("bash", "python"), ("text", "yaml", "json")
+RUN, NOT_RUN = ("bash", "python"), ("text", "yaml", "json", "bibtex")
 # Documents whose Python is run by another test.
 PYTHON_ELSEWHERE = {"docs/other_tf_code.md": "test_other_tf_code.py"}
-# Blocks that take long even if they are made small.
+# Blocks that take long even if they are made small; what the rest of a document needs of them, the
+# stand-ins have.
 SLOW = re.compile(
-    r"^python (-m benchmarks\.|benchmarks/(training|data))"
-    r"|--formats=(litert|onnx)|--warm_up=4096|\.tflite|hifill\.onnx",
+    r"train\.sh|^python (-m benchmarks\.|benchmarks/(training|data)|docs/(examples|demo))"
+    r"|--methods=.*(hifill-plain|cra-)|--warm_up=4096|--formats=(litert|onnx)|\.tflite|hifill\.onnx",
     re.MULTILINE,
 )
 
@@ -57,15 +58,9 @@ def runnable(document):
     return [block for block in blocks(document) if block[1] in languages]
 
 
-def commands_before(document):
+def blocks_before(document):
     before = DOCUMENTS[: DOCUMENTS.index(document)]
-    return [
-        command
-        for earlier in before
-        for _, language, code in runnable(earlier)
-        if language == "bash" and not SLOW.search(code)
-        for command in commands(code)
-    ]
+    return [block for name in before for block in runnable(name) if not SLOW.search(block[2])]
 
 
 def run_all(sandbox, found):
@@ -79,7 +74,14 @@ def run_all(sandbox, found):
 @pytest.mark.parametrize("document", [document for document in DOCUMENTS if runnable(document)])
 def test_blocks(document, sandbox):
     found = [block for block in runnable(document) if not SLOW.search(block[2])]
-    run_all(sandbox(document, commands_before(document)), found)
+    before = blocks_before(document)
+    known = {code for _, language, code in before if language == "python"}
+    if {code for _, language, code in found if language == "python"} <= known:
+        found = [block for block in found if block[1] != "python"]
+    elsewhere = [
+        command for _, language, code in before if language == "bash" for command in commands(code)
+    ]
+    run_all(sandbox(document, elsewhere), found)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).parent
 RUN = "--flagfile=quick.cfg --train_data=PHOTOS --val_data=OTHERS --workdir=RUN --average_decay=0.9"
 
-# What the prose around Python blocks says is there. The first word says in which.
+# What the prose around Python blocks says is there, by a word of such blocks.
 GIVEN = {
     "masked_image": (
         "masked_image = np.zeros((1, 64, 64, 3), np.float32)\nmask = masked_image[..., :1]"
@@ -47,15 +47,16 @@ def warm_python(tmp_path_factory):
             path.unlink(missing_ok=True)
             with open(pipe, "rb") as stdin:
                 command = [sys.executable, HERE / "warm_python.py", path]
-                process = subprocess.Popen(
+                started = subprocess.Popen(
                     command, stdin=stdin, stdout=subprocess.PIPE, text=True, cwd=ROOT
                 )
-            assert process.stdout.readline() == "ready\n"
+            assert started.stdout.readline() == "ready\n"
         fcntl.flock(held, fcntl.LOCK_SH)
         yield path
 
 
 def shared_folder(tmp_path_factory):
+    """The folder that pytest's workers share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
@@ -102,8 +103,9 @@ def write_document(path, warm_python, replaced=(), elsewhere=()):
 
 
 def _draw(folder, generator):
-    with Image.open(ROOT / "hifill" / "demo_photos" / "launch.jpg") as launch:
-        photos = [launch.crop((40 * i, 100, 40 * i + 160, 220)) for i in range(5)]
+    with Image.open(ROOT / "hifill" / "demo_photos" / "colosseum.jpg") as picture:
+        picture = picture.reduce(4)  # so that a hole hides something
+        photos = [picture.crop((80 * i, 100, 80 * i + 160, 220)) for i in range(5)]
     hole = np.zeros((120, 160), np.uint8)
     hole[30:60, 50:90] = 255
     for name in ("photos", "PHOTOS", "OTHERS", "masks", "SHAPES", "LAMA/512", "shared/places2"):
@@ -149,6 +151,7 @@ def _write_checkpoint(prefix, generator):
 
 
 def link(source, target):
+    """Copies a folder without copying its files: none of ours is written in place."""
     shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
 
 
@@ -159,8 +162,6 @@ def fill_sandbox(folder, text, stand_ins):
         if not (path.name.startswith(".") or (folder / path.name).exists()):
             (folder / path.name).symlink_to(path)
     (folder / "hifill.pb").symlink_to("DIR/hifill.pb")
-    for name in ("hifill_float32.tflite", "hifill.onnx"):  # in DIR, once they are exported
-        (folder / name).symlink_to(f"DIR/{name}")
     for name in set(re.findall(r"runs/\w+", text)):
         link(stand_ins / "RUN", folder / name)
         (folder / name / "stand-in").touch()
@@ -185,7 +186,9 @@ class Sandbox:
     """A folder in which to run blocks.
 
     Args:
-        folder: an empty one.
+        folder: one that `fill_sandbox` has filled.
+        shims: the folder of programs to stand first in PATH.
+        warm_python: the socket of the Python that runs commands.
         servers: dict from "grpc" and "rest" to HOST:PORT of the servers that the blocks ask.
         elsewhere: commands that another document runs.
     """
@@ -209,11 +212,7 @@ class Sandbox:
     def shell(self, name, code):
         """Runs a block of the shell, and checks what its commands should have written."""
         shutil.rmtree(self._folder / "REPORT", ignore_errors=True)  # each block has its own
-        self._log.write_text("")
-        self._run(name, ["bash", "-euo", "pipefail", "-c", code])
-        ran = [json.loads(line) for line in self._log.read_text().splitlines()]
-        for folder, argv, seconds in ran:
-            print(f"{name}: {seconds} s: {shlex.join(argv)}")
+        for folder, argv in self._run(name, ["bash", "-euo", "pipefail", "-c", code]):
             check_written(pathlib.Path(folder), argv)
         for path in re.findall(rf"> (\S+{PICTURE})", code):
             check_filled(self._folder / path, self._folder / "photo.jpg", self._folder / "mask.png")
@@ -228,11 +227,11 @@ class Sandbox:
                 code = code.replace(there, here)
             lines.append(code)
         (self._folder / "blocks.py").write_text("\n".join(lines))
-        self._log.write_text("")
         self._run(found[0][0], ["python", "blocks.py"])
-        print(self._log.read_text())
 
     def _run(self, name, command):
+        """Runs a command; returns those of ours that it ran, as (folder, argv)."""
+        self._log.write_text("")
         ended = subprocess.run(
             ["timeout", "--kill-after=5", "600", *command],
             cwd=self._folder,
@@ -243,6 +242,10 @@ class Sandbox:
             text=True,
         )
         assert ended.returncode == 0, f"{name}: code {ended.returncode}\n{ended.stdout}"
+        ran = [json.loads(line) for line in self._log.read_text().splitlines()]
+        for _, argv, seconds in ran:
+            print(f"{name}: {seconds} s of CPU: {shlex.join(argv)}")
+        return [(folder, argv) for folder, argv, _ in ran]
 
 
 def check_written(folder, argv):
@@ -257,6 +260,10 @@ def check_written(folder, argv):
             check_filled(output, path, mask if mask.is_file() else mask / f"{path.stem}.png")
     elif name == "hifill-evaluate" and flags["methods"] != "none":
         assert (folder / flags["report"] / "report.html").is_file()
+    elif name == "hifill-convert":
+        assert (folder / arguments[1]).is_file()
+    elif name == "hifill-tfrecords":
+        assert list((folder / arguments[1]).glob("*.tfrecord"))
     elif arguments[0] == "train.py":
         assert (folder / flags["workdir"] / "generator.weights.h5").is_file()
     elif arguments[0] == "export.py":
@@ -267,7 +274,7 @@ def check_written(folder, argv):
 
 
 def check_filled(filled, photo, mask):
-    """A picture is the photo, but for the hole and what a JPEG mixes with it."""
+    """A picture file is the photo, but for the hole and what a JPEG mixes with it."""
     filled, photo = (np.asarray(Image.open(path).convert("RGB"), int) for path in (filled, photo))
     with Image.open(mask) as picture:
         hole = np.asarray(picture.convert("L").resize(photo.shape[1::-1])) > 127
