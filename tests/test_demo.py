@@ -15,6 +15,7 @@ from PIL import Image
 import hifill
 from hifill import demo as command
 from hifill import image_io
+from hifill.client import RemoteInpainter
 from hifill.demo_page import EXAMPLES
 
 pytest_plugins = ["serving.stand_ins"]
@@ -87,7 +88,7 @@ def visitor(address):
 
 
 def test_visitors_get_what_the_server_fills_and_nothing_of_it_stays(
-    address, folder, export_folder, tmp_path
+    address, folder, servers, tmp_path
 ):
     mask = EXAMPLES / "launch_mask.png"
     turned = tmp_path / "turned.jpg"
@@ -99,7 +100,7 @@ def test_visitors_get_what_the_server_fills_and_nothing_of_it_stays(
         answer = visitor.open(OPEN_MASK, mask, False)
         assert "its mask a hole over 2.75%" in answer
         layers[photo] = [described(path) for path in paths_in(answer, "layer.png")[:1]]
-    model = hifill.Inpainter(export_folder / "hifill" / "1")
+    model = RemoteInpainter(servers["rest"])
     for photo, visitor in visitors.items():
         answer = visitor.call(FILL, layers[photo], 0)
         (file, *_) = paths_in(answer, f"{photo.stem}_filled.jpg")

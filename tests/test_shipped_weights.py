@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+import hifill
 from hifill import Inpainter
 from hifill.evaluation.l1 import hole_l1_grey_levels
 from hifill.evaluation.protocol import read_photo
@@ -15,7 +16,7 @@ from hifill.mask_mix import MaskMix
 from hifill.silhouettes import generated_templates
 from hifill.weights import SHIPPED
 
-DEMO = pathlib.Path(__file__).resolve().parents[1] / "docs" / "demo"
+DEMO = pathlib.Path(hifill.__file__).parent / "demo_photos"
 PHOTOS = ("dunes", "colosseum", "launch")
 HOLES = 6
 
