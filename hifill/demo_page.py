@@ -242,6 +242,12 @@ def make_page(visitors):
                     updates[photo_file] = offered(painted.write())
                 return updates
 
+        def clear(request: gr.Request):
+            """The editor's bin empties it of the photo as well."""
+            with _told(), visitors.photo(request.session_hash).in_use() as painted:
+                painted.mask = None
+                return opened(painted)
+
         def close(request: gr.Request):
             visitors.close(request.session_hash)
 
@@ -251,6 +257,7 @@ def make_page(visitors):
         mask_button.upload(open_mask, [mask_button, black], **event)
         examples.select(open_example, None, **event)
         undo_button.click(undo, None, **event)
+        editor.clear(clear, None, **event)
         fill_button.click(None, editor, layers, js=_UPLOAD).then(fill, [layers, growth], **event)
         for receiver in (photo_button, mask_button, layers):
             _only_uploads(receiver)

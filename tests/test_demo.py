@@ -20,7 +20,7 @@ from hifill.demo_page import EXAMPLES
 
 pytest_plugins = ["serving.stand_ins"]
 
-OPEN_PHOTO, OPEN_MASK, UNDO, FILL = 0, 1, 3, 5  # the page's events
+OPEN_PHOTO, OPEN_MASK, UNDO, FILL = 0, 1, 3, 6  # the page's events
 
 
 @pytest.fixture(scope="module")
