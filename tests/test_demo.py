@@ -147,6 +147,21 @@ def test_uploads_are_limited_in_bytes_and_in_pixels(visitor, tmp_path):
     assert "over the limit of 30000000 pixels" in visitor.open(OPEN_PHOTO, large)
 
 
+def test_what_makes_no_sense_is_answered_in_sentences(visitor, tmp_path):
+    truncated = tmp_path / "truncated.jpg"
+    truncated.write_bytes((EXAMPLES / "launch.jpg").read_bytes()[:30_000])
+    assert "truncated.jpg: is truncated" in visitor.open(OPEN_PHOTO, truncated)
+    mask = EXAMPLES / "launch_mask.png"
+    assert "no photo is open" in visitor.open(OPEN_MASK, mask, False)
+    assert "640 x 427" in visitor.open(OPEN_PHOTO, EXAMPLES / "launch.jpg")
+    other = visitor.open(OPEN_MASK, EXAMPLES / "colosseum_mask.png", False)
+    assert "make a mask of the photo's aspect" in other
+    answer = visitor.open(OPEN_MASK, mask, True)
+    assert "its mask a hole over 97.25%" in answer
+    layers = [described(path) for path in paths_in(answer, "layer.png")[:1]]
+    assert "leave more of it to copy from" in visitor.call(FILL, layers, 0)
+
+
 def test_what_is_painted_must_be_a_picture(visitor, tmp_path):
     assert "640 x 427" in visitor.open(OPEN_PHOTO, EXAMPLES / "launch.jpg")
     layer = tmp_path / "layer_0.png"

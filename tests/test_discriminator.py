@@ -234,6 +234,7 @@ def test_kernel_of_zeros_gives_finite_scores_and_gradients():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float16"])
 def test_singular_values_are_float32_in_half_precision(policy, spectral_critic, picture):
     critic, exact = spectral_critic(policy), spectral_critic()

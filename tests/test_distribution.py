@@ -251,6 +251,7 @@ def test_workers_that_are_killed_or_stopped_continue_to_the_same_end(cluster_con
     assert errors.max() <= 1e-4 and np.mean(errors > 1e-5) <= 1e-3
 
 
+@pytest.mark.slow
 def test_workers_without_a_common_folder_are_told(cluster_config, tmp_path):
     config = dataclasses.replace(cluster_config, workdir=str(tmp_path / "run"))
     trainer = Trainer(dataclasses.replace(config, strategy="one_device"))

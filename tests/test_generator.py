@@ -157,6 +157,7 @@ def test_coarse_result_enters_the_refine_network_in_the_hole_only(generator, inp
     assert _max_difference((coarse, refined, attention), outputs) < [1e-6, 1e-5, 1e-5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "attended"),
     [

@@ -19,8 +19,15 @@ OFFICIAL = REFERENCE.parent / "photos" / "official"
 
 
 @pytest.fixture(scope="module")
-def inpaint(generator):
-    return HighResolutionInpainter(generator, size=128)
+def wrappers(generator):
+    """Those of both fidelities: each is traced at its first call, which takes long."""
+    fidelities = "improved", "plain"
+    return {name: HighResolutionInpainter(generator, name, size=128) for name in fidelities}
+
+
+@pytest.fixture(scope="module")
+def inpaint(wrappers):
+    return wrappers["improved"]
 
 
 def random_photo(seed, height, width, dtype=np.uint8):
@@ -80,11 +87,13 @@ def test_real_size(generator):
 
 @pytest.mark.parametrize("fidelity", ["plain", "improved"])
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (256, 384), (296, 136)])
-def test_fills_with_upsampled_result_plus_aggregated_residual(generator, height, width, fidelity):
+def test_fills_with_upsampled_result_plus_aggregated_residual(
+    generator, wrappers, height, width, fidelity
+):
     """Equation 4 as it reads: full-size residual, all cells, OpenCV's bilinear upsampling."""
     photo, hole = random_photo(5, height, width), np.zeros((height, width), bool)
     hole[height // 3 : height // 2, width // 4 : width // 2] = True
-    result = HighResolutionInpainter(generator, fidelity, size=128)(photo, hole).numpy()
+    result = wrappers[fidelity](photo, hole).numpy()
 
     low, low_mask = brute_force_average(photo, hole, 128)
     masked = (low / 127.5 - 1) * (1 - low_mask)
@@ -108,6 +117,22 @@ def test_fills_with_upsampled_result_plus_aggregated_residual(generator, height,
     np.testing.assert_array_equal(result[~hole], photo[~hole])
 
 
+@pytest.fixture(scope="module")
+def drawing():
+    """A generator with variables for its attention and picture, and two wrappers around it: one
+    that drops weights, and one that drops none. Each is to be called with its `_LEVELS`."""
+    logits = tf.Variable(tf.zeros((1, 8, 8, 64)))
+    drawn = tf.Variable(tf.zeros((1, 128, 128, 3)))
+
+    def generator(inputs):
+        usable = tf.reshape(usable_cells(inputs[1]), [1, 1, 1, 64])
+        return None, drawn, tf.nn.softmax(logits) * usable
+
+    wrappers = [HighResolutionInpainter(generator, size=128) for _ in range(2)]
+    levels = highres._LEVELS, dict.fromkeys(highres.WHITE, 1e30)
+    return logits, drawn, list(zip(levels, wrappers, strict=True))
+
+
 @hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
 @hypothesis.given(
     height=st.integers(100, 500),
@@ -115,21 +140,18 @@ def test_fills_with_upsampled_result_plus_aggregated_residual(generator, height,
     seed=st.integers(0, 2**32),
     peaked=st.floats(0, 30),
 )
-def test_weights_that_are_dropped_move_nothing(height, width, seed, peaked):
+def test_weights_that_are_dropped_move_nothing(drawing, height, width, seed, peaked):
+    logits, drawn, wrappers = drawing
     photo, hole = random_photo(seed, height, width), random_hole(seed, height, width)
     rng = np.random.default_rng(seed)
-    logits = tf.constant(peaked * rng.normal(size=(1, 8, 8, 64)), tf.float32)
-    drawn = tf.constant(rng.uniform(-1, 1, (1, 128, 128, 3)), tf.float32)
-
-    def generator(inputs):
-        usable = tf.reshape(usable_cells(inputs[1]), [1, 1, 1, 64])
-        return None, drawn, tf.nn.softmax(logits) * usable
+    logits.assign(peaked * rng.normal(size=(1, 8, 8, 64)))
+    drawn.assign(rng.uniform(-1, 1, (1, 128, 128, 3)))
 
     results = []
-    for levels in (highres._LEVELS, dict.fromkeys(highres.WHITE, 1e30)):  # which drops none
+    for levels, wrapper in wrappers:
         with unittest.mock.patch.object(highres, "_LEVELS", levels):
             out = photo.copy()
-            ArrayInpainter(HighResolutionInpainter(generator, size=128))(photo, hole, out)
+            ArrayInpainter(wrapper)(photo, hole, out)
             results.append(out.astype(int))
     difference = np.abs(results[0] - results[1])
     assert difference.max() <= 1 and difference.mean() < 0.01

@@ -105,7 +105,8 @@ def test_errors(generator):
 
 def test_documented_example(generator, models, picture, hole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pathlib.Path("hifill_float32.tflite").write_bytes(models["float32"])
+    pathlib.Path("DIR").mkdir()
+    pathlib.Path("DIR/hifill_float32.tflite").write_bytes(models["float32"])
     photo = np.uint8(127.5 * picture(1, SIZE, SIZE) + 127.5)
     Image.fromarray(photo[0]).save("photo.jpg", quality=95)
     photo, mask = np.asarray(Image.open("photo.jpg"))[None], hole(SIZE, SIZE)

@@ -64,6 +64,7 @@ def test_ssim_equal_to_tensorflow(pair):
     assert ssim(*pair) == pytest.approx(float(expected), abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(161, 161), (192, 256), (173, 199), (300, 267)])
 def test_ms_ssim_equal_to_tensorflow_and_the_formula(size, textured_photo):
     picture = textured_photo(*size)

@@ -82,7 +82,8 @@ def test_errors(generator, monkeypatch):
 
 def test_documented_example(generator, model, picture, hole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pathlib.Path("hifill.onnx").write_bytes(model)
+    pathlib.Path("DIR").mkdir()
+    pathlib.Path("DIR/hifill.onnx").write_bytes(model)
     photo = np.uint8(127.5 * picture(1, SIZE, SIZE) + 127.5)
     Image.fromarray(photo[0]).save("photo.jpg", quality=95)
     photo, mask = np.asarray(Image.open("photo.jpg"))[None], hole(SIZE, SIZE)

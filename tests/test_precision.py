@@ -30,6 +30,7 @@ def test_bfloat16_where_it_is_fast(monkeypatch, flags, bfloat16_seconds, policy)
     assert precision.fastest_dtype_policy() == policy
 
 
+@pytest.mark.slow
 def test_the_probe_runs_and_reads_this_machine():
     assert 0 < precision.convolution_seconds(tf.float32) < 10
     assert 0 < precision.convolution_seconds(tf.bfloat16) < 10

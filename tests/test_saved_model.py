@@ -76,14 +76,11 @@ SIZES = ((128, 128), (300, 411), (90, 1000), (7, 5))
 
 
 def test_the_root_equals_the_wrapper(model, wrapper):
-    """Each dtype of image with each dtype of mask, and with each shape; all is in the slow one."""
+    """Each dtype and each shape once; each with each other is in the slow one."""
     for size, *kinds in (
         (SIZES[1], "uint8", "uint8", "HW"),
-        (SIZES[2], "uint8", "bool", "HW1"),
+        (SIZES[2], "float32", "bool", "HW1"),
         (SIZES[3], "uint8", "float32", "BHW1"),
-        (SIZES[0], "float32", "uint8", "BHW1"),
-        (SIZES[3], "float32", "bool", "HW"),
-        (SIZES[1], "float32", "float32", "HW1"),
     ):
         assert_root_equals_wrapper(model, wrapper, size, *kinds)
 

@@ -258,6 +258,7 @@ def test_the_best_is_looked_for_anew_on_other_photos(coarse, photos, caplog):
     assert "looked for anew" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_validation_in_mixed_precision(coarse, photos, policy):
     config = dataclasses.replace(

@@ -184,6 +184,7 @@ def test_the_coarse_network_is_trained_alone(batch):
         new_step(coarse_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generator", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_xla_takes_the_same_critic_step(batch, generator):
     """With a generator too, or without one, of which XLA has most to compile."""
