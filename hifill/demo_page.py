@@ -181,8 +181,8 @@ def make_page(visitors):
             layers = [painted.layer(_RED)] if painted.mask is not None else []
             return {
                 editor: {"background": painted.now, "layers": layers, "composite": None},
-                compared: (painted.before, painted.now) if painted.filled else None,
-                undo_button: gr.update(interactive=painted.filled > 0),
+                compared: (painted.before, painted.now) if painted.fills else None,
+                undo_button: gr.update(interactive=painted.undoable > 0),
                 photo_file: gr.update(value=None, interactive=False),
                 mask_file: gr.update(value=None, interactive=False),
             }
@@ -224,7 +224,7 @@ def make_page(visitors):
                 painted.fill(visitors.inpainter, hole)
                 seconds = time.perf_counter() - start
                 share = f"{hole.mean():.2%} of the photo"
-                text = f"Fill {painted.filled}: {share} in {seconds:.1f} s."
+                text = f"Fill {painted.fills}: {share} in {seconds:.1f} s."
                 # The editor comes last: it takes longest to show a picture.
                 yield {status: text, compared: (painted.before, painted.now)}
                 progress(0.8, desc="Writing the file")
@@ -238,7 +238,7 @@ def make_page(visitors):
             with _told(), visitors.photo(request.session_hash).in_use() as painted:
                 painted.undo()
                 updates = opened(painted)
-                if painted.filled:
+                if painted.fills:
                     updates[photo_file] = offered(painted.write())
                 return updates
 

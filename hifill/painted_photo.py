@@ -31,6 +31,7 @@ class PaintedPhoto:
     Attributes:
         photo: an `image_io.Photo`, as it was opened.
         pixels: [H, W, 3] of the photo's dtype, as it is now.
+        fills: how many have been made and not undone.
         mask: bool [H, W], the hole of an uploaded mask; None if there is none.
         before, now: JPEG files of at most PREVIEW pixels a side, their paths: the photo as it was
             opened, and as it is now.
@@ -43,13 +44,13 @@ class PaintedPhoto:
         self.photo = image_io.decode_photo(content, name, max_pixels)
         self.name, self._max_pixels = name, max_pixels
         self.pixels, self.mask = self.photo.pixels, None
-        self._undo = collections.deque(maxlen=UNDO)
+        self.fills, self._undo = 0, collections.deque(maxlen=UNDO)
         self._lock = threading.Lock()
         self._folder, self._files = tempfile.TemporaryDirectory(dir=folder), 0
         self.before = self.now = self._preview()
 
     @property
-    def filled(self):
+    def undoable(self):
         """How many fills can be undone."""
         return len(self._undo)
 
@@ -125,7 +126,7 @@ class PaintedPhoto:
         left, top, width, height = cv2.boundingRect(hole.astype(np.uint8))
         place = np.s_[top : top + height, left : left + width]
         self._undo.append((place, self.pixels[place].copy()))
-        self.pixels, self.mask = filled, None
+        self.pixels, self.mask, self.fills = filled, None, self.fills + 1
         self.now = self._preview()
 
     def undo(self):
@@ -133,6 +134,7 @@ class PaintedPhoto:
         place, pixels = self._undo.pop()
         self.pixels = self.pixels.copy()
         self.pixels[place] = pixels
+        self.fills -= 1
         self.now = self._preview()
 
     def write(self):

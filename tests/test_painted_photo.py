@@ -97,7 +97,7 @@ def test_fills_follow_each_other_and_can_be_undone(painted, layer):
         states.pop()
         painted.undo()
         np.testing.assert_array_equal(painted.pixels, states[-1])
-    assert painted.filled == 0
+    assert (painted.undoable, painted.fills) == (0, 2)
     np.testing.assert_array_equal(painted.photo.pixels, photo)
 
 
