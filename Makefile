@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 
 PYTEST := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # A browser without a GPU draws too slowly for its visitors where other tests take the time.
-PYTEST_BROWSER := $(BIN)/python -m pytest -m browser
+PYTEST_BROWSER := $(BIN)/python -m pytest
 
 .PHONY: demo docs test test-all lint clean
 
@@ -25,11 +25,11 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(PYTEST) -m "not slow and not browser"
-	$(PYTEST_BROWSER)
+	$(PYTEST_BROWSER) -m "browser and not slow"
 
 test-all: $(VENV)/installed
 	$(PYTEST) -m "not browser"
-	$(PYTEST_BROWSER)
+	$(PYTEST_BROWSER) -m browser
 
 docs: $(VENV)/installed
 	$(BIN)/python -m mkdocs build --strict

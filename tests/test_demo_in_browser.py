@@ -200,6 +200,7 @@ def test_what_makes_no_sense_is_answered_in_sentences(visit, tmp_path):
     assert "nothing is painted" in visited.complaint()
 
 
+@pytest.mark.slow
 def test_a_photo_of_24_megapixels(visit, inpainter, textured_photo, tmp_path):
     pixels = cv2.resize(textured_photo(1000, 1500), (6000, 4000), interpolation=cv2.INTER_CUBIC)
     exif = Image.Exif()
@@ -224,6 +225,7 @@ def test_a_photo_of_24_megapixels(visit, inpainter, textured_photo, tmp_path):
     assert Image.open(file).getexif()[0x010E] == "a title"
 
 
+@pytest.mark.slow
 def test_two_visitors_get_their_own_results(visit, inpainter, tmp_path):
     names = {"launch": visit(), "colosseum": visit()}
     for name, visited in names.items():

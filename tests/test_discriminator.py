@@ -265,6 +265,7 @@ def test_spectral_critic_trains_under_xla(spectral_critic, picture):
         np.testing.assert_allclose(compiled, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_replicas_agree_on_the_singular_vectors():
     # In a process of its own, since devices can be split at its start alone.
     script = """

@@ -208,6 +208,7 @@ def test_methods_fill_what_they_do_not_see(name):
         np.testing.assert_array_equal(filled[~hole], photo[~hole])
 
 
+@pytest.mark.slow
 def test_operators():
     """At the paper's choice they are the plain wrapper; others differ; only squares can be had."""
     photo = draw(5, 1024, 1024)

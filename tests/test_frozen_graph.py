@@ -102,6 +102,7 @@ def test_the_wrapper_runs_on_it(frozen, generator):
     np.testing.assert_array_equal(Inpainter(frozen)(photo, hole), actual)
 
 
+@pytest.mark.slow
 def test_half_weights_halve_the_file(generator, frozen, tmp_path):
     path = tmp_path / "half.pb"
     definition = frozen_graph(generator, SIZE, "float16")

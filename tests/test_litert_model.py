@@ -15,6 +15,8 @@ from hifill.litert_model import WEIGHTS, litert_model
 SIZE = 128
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "other_runtimes.md"
 
+pytestmark = pytest.mark.slow  # to convert a network takes long
+
 
 @pytest.fixture(scope="module")
 def models(generator):

@@ -16,6 +16,8 @@ from hifill.onnx_model import OPSET, onnx_model
 SIZE = 128
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "other_runtimes.md"
 
+pytestmark = pytest.mark.slow  # to convert a network takes long
+
 
 @pytest.fixture(scope="module")
 def model(generator):

@@ -217,6 +217,7 @@ def test_the_learning_rate_falls_along_a_cosine(coarse):
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_setting_in_the_same_folder_is_refused(coarse):
     run(coarse)
     with pytest.raises(ValueError, match="batch_size=2, not 3"):
@@ -246,6 +247,7 @@ def test_two_processes_cannot_train_in_one_folder(coarse):
     run(dataclasses.replace(coarse, iterations=3))
 
 
+@pytest.mark.slow
 def test_the_best_is_looked_for_anew_on_other_photos(coarse, photos, caplog):
     caplog.set_level("INFO")
     config = dataclasses.replace(coarse, val_data=str(photos), validation_photos=2)
@@ -272,6 +274,7 @@ def test_validation_in_mixed_precision(coarse, photos, policy):
     np.testing.assert_array_equal(grid[:, 128:192], grid[:, 192:256])  # there is no refined one
 
 
+@pytest.mark.slow
 def test_summaries_and_average_of_mirrored_variables(coarse):
     config = dataclasses.replace(coarse, strategy="mirrored", summary_every=1, average_decay=0.9)
     trainer, history = run(config)
@@ -282,6 +285,7 @@ def test_summaries_and_average_of_mirrored_variables(coarse):
     assert json.loads(lines[-1])["learning_rate"] == pytest.approx(1e-3)
 
 
+@pytest.mark.slow
 def test_the_average_follows_the_weights(coarse, photos):
     """By the formula, from the weights the run started with; continued and measured too."""
     config = dataclasses.replace(

@@ -270,6 +270,7 @@ def test_float16_steps_that_overflow_are_skipped_and_halve_the_scale(batch):
         assert np.isfinite(value) != name.startswith("gradient_norm"), name
 
 
+@pytest.mark.slow
 def test_a_float16_critic_feels_small_input_gradients(batch):
     images, masks, epsilon = batch
     norms, gradients = {}, {}
@@ -292,6 +293,7 @@ def test_a_float16_critic_feels_small_input_gradients(batch):
     assert cosine(*gradients.values()) > 0.98
 
 
+@pytest.mark.slow
 def test_hinge_steps_train_a_spectrally_normalised_critic(batch):
     step = new_step(recipe=losses.LossRecipe(hinge=True), learning_rate=1e-3)
     critic = step.discriminator
@@ -382,6 +384,7 @@ def test_metrics_are_what_they_are_called(step, batch, gradients):
     assert float(metrics["loss/adversarial"]) == pytest.approx(-np.mean(fake), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_reconstruction_learns(batch):
     # The coarse network alone, which is traced sooner.
     step = new_step(critic=False, coarse_only=True, learning_rate=1e-3)
