@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Extra options for pip, a mirror for example.
 PIP_OPTIONS ?=
 # Tests run in this many processes, each of which computes on one core but waits now and then.
-JOBS ?= 4
+JOBS ?= 3
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Material's announcement of the end of its life.

@@ -22,7 +22,7 @@ PYTHON_ELSEWHERE = {"docs/other_tf_code.md": "test_other_tf_code.py"}
 # Blocks that take long even if they are made small; what the rest of a document needs of them, the
 # stand-ins have.
 SLOW = re.compile(
-    r"train\.sh|both_512\.cfg|^gcc "
+    r"train\.sh|(both_512|quick)\.cfg|TF_CONFIG|^gcc "
     r"|^python (-m benchmarks\.|benchmarks/(training|data)|docs/(examples|demo))"
     r"|--methods=.*(hifill-plain|cra-)|--warm_up=4096|--formats=(litert|onnx)|\.tflite|hifill\.onnx",
     re.MULTILINE,

@@ -49,6 +49,7 @@ def fills(folder, cases):
     return np.array(photos), np.array(filled)
 
 
+@pytest.mark.slow
 def test_lpips_is_a_column_of_composites(finished):
     folder, cases, rows, _ = finished
     distance = Lpips(folder / "alex.npz")

@@ -72,6 +72,7 @@ def test_gradients_reach_the_known_values():
     assert gradient.sum() == pytest.approx(2 * (1 - known).sum(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_generator_that_is_off_in_colour_leaves_no_seam():
     """One that knows all but adds 40 grey levels, more towards the right."""
     y, x = np.mgrid[:200, :300]

@@ -134,6 +134,7 @@ def test_from_a_weights_file_or_the_shipped_ones(trained, tmp_path):
     assert equal(step.generator, shipped)
 
 
+@pytest.mark.slow
 def test_from_a_tensorflow_1_checkpoint(trained, tmp_path):
     names = {
         **convert.tensorflow1_variables(trained.generator),
