@@ -57,6 +57,7 @@ setup(
             "pytest-xdist>=3.6.1",
             "hypothesis>=6.100",
             "ruff>=0.9",
+            "trustme>=1.2",
         ],
     },
     entry_points={

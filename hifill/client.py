@@ -31,9 +31,10 @@ class RemoteInpainter:
     One object may be used by several threads.
 
     Args:
-        server: "HOST:PORT"; for REST also a URL, such as "https://HOST/PREFIX".
+        server: "HOST:PORT"; "https://HOST:PORT" encrypts, and checks the server's certificate.
+            For REST also any other URL, such as "https://HOST/PREFIX".
         protocol: "rest", which needs no TensorFlow, or "grpc", which needs the packages
-            tensorflow-serving-api and grpcio and sends a quarter less. gRPC is not encrypted.
+            tensorflow-serving-api and grpcio and sends a quarter less.
         model: the name that the server knows the model by.
         version: an int; None for the server's latest.
         timeout: seconds that the server has for one photo. Over REST, that it may be silent.
@@ -189,12 +190,16 @@ def _grpc(server, model, version, timeout):
         raise ValueError(
             f"{error}: pip install tensorflow-serving-api grpcio, or use REST"
         ) from error
-    if "/" in server:
-        raise ValueError(f"{server}: is a URL; for gRPC give HOST:PORT")
+    scheme, _, address = server.rpartition("://")
+    if scheme.lower() not in ("", "https") or "/" in address:
+        raise ValueError(f"{server}: for gRPC give HOST:PORT, or https://HOST:PORT to encrypt")
     options = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
     # `inpaint_bytes` decides when to try again, and the channel's own pauses must be over by then.
     options += [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "max")]
-    channel = grpc.insecure_channel(server, options)
+    if scheme:
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
+    else:
+        channel = grpc.insecure_channel(address, options)
     predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
     spec = {"name": model, "signature_name": "serving_default"}
     if version is not None:
@@ -206,7 +211,11 @@ def _grpc(server, model, version, timeout):
         try:
             outputs = predict(request, timeout=timeout).outputs
         except grpc.RpcError as error:
-            raise _Refused(error.code().name, error.details() or "") from error
+            code, message = error.code().name, error.details() or ""
+            distrust = message.partition("CERTIFICATE_VERIFY_FAILED")[2]
+            if distrust:  # trying again would not help
+                code, message = "INVALID_ARGUMENT", f"certificate verify failed{distrust}"
+            raise _Refused(code, message) from error
         return b"".join(outputs["inpainted_bytes"].string_val)
 
     return send
@@ -256,7 +265,7 @@ def run():
     values = flags.FlagValues()
     inpaint_files.define_file_flags(values)
     string, integer, real, _, choice = command_line.definers(values)
-    string("server", None, "HOST:PORT; for REST also a URL.", required=True)
+    string("server", None, "HOST:PORT or https://HOST:PORT; for REST any URL.", required=True)
     choice(
         "protocol",
         "rest",

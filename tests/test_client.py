@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageCms
+from serving.relay import relay
 
 from hifill import client, image_io
 from hifill.client import RemoteInpainter
@@ -226,25 +227,15 @@ def test_grpc_to_a_server_that_speaks_http():
 
 def test_a_server_that_comes_up_later(server, protocol, tmp_path):
     """For the first second nobody listens at a port; then it leads to the server."""
-    host, port = server.split(":")
     with socket.create_server(("localhost", 0)) as reserved:
         later = reserved.getsockname()[1]
 
-    def copy(source, sink):
-        with contextlib.suppress(OSError):
-            while received := source.recv(2**16):
-                sink.sendall(received)
-
-    def relay():
+    def relay_later():
         time.sleep(1)
         with socket.create_server(("localhost", later)) as listening:
-            while True:
-                near = listening.accept()[0]
-                far = socket.create_connection((host, int(port)))
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=copy, args=ends, daemon=True).start()
+            relay(listening, server)
 
-    threading.Thread(target=relay, daemon=True).start()
+    threading.Thread(target=relay_later, daemon=True).start()
     remote = RemoteInpainter(f"localhost:{later}", protocol)
     expected = RemoteInpainter(server, protocol)(photo(), hole())
     np.testing.assert_array_equal(remote(photo(), hole()), expected)

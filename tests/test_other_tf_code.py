@@ -29,6 +29,10 @@ tf.saved_model.load = functools.cache(tf.saved_model.load)
 POSTSCRIPT = """
 import numpy as np
 
+traces = model.__call__.experimental_get_tracing_count()
+model(image[:50], mask[:50])
+assert model.__call__.experimental_get_tracing_count() == traces, "prepared for one size"
+
 np.savez("results.npz", *pictures, probabilities=probabilities)
 changed = tf.where(mask > 127, tf.constant(200, tf.uint8), image)
 batch["image"] = tf.cast(changed, tf.float32)[None] / 255
@@ -72,7 +76,7 @@ def test_the_examples_of_the_document(saved_model, export_folder, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
 
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "other_tf_code.md").read_text(), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     script = tmp_path / "examples.py"
     script.write_text("\n\n".join([PREAMBLE, *blocks, POSTSCRIPT]))
     subprocess.run([sys.executable, script], cwd=tmp_path, check=True, timeout=300)
