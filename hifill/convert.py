@@ -1,6 +1,7 @@
 """Imports the authors' TensorFlow 1 weights: their names, their BGR channels."""
 
 import logging
+import pathlib
 
 import numpy as np
 
@@ -9,8 +10,8 @@ from hifill import command_line
 USAGE = """
 hifill-convert CHECKPOINT OUT.weights.h5
 
-Turns a TensorFlow 1 checkpoint of the authors' code (a folder, or its .index file) into weights for
-hifill.load_weights and hifill-inpaint --weights.
+Turns weights of the authors' code, a TensorFlow 1 checkpoint (a folder, or its .index file) or the
+graph frozen from one (.pb), into weights for hifill.load_weights and hifill-inpaint --weights.
 """
 # TensorFlow is imported where it is used, so that the command can silence its start-up remarks.
 
@@ -19,11 +20,12 @@ _FLIP_WITH_MASK = [2, 1, 0, 3]
 
 
 def read_checkpoint(path):
-    """Reads a TensorFlow 1 checkpoint.
+    """Reads a TensorFlow 1 checkpoint, or a graph that was frozen from one.
 
     Args:
-        path: a checkpoint's prefix (".../0" for "0.index" and "0.data-..."), its index file, or a
-            folder that holds one (the newest by its `checkpoint` file, else the only one).
+        path: a checkpoint's prefix (".../0" for "0.index" and "0.data-..."), its index file, a
+            folder that holds one (the newest by its `checkpoint` file, else the only one), or a
+            frozen graph (`.pb`) whose constants have the names of the variables they were.
 
     Returns:
         Dict from variable name to NumPy array, optimizer slots included.
@@ -33,6 +35,8 @@ def read_checkpoint(path):
     """
     import tensorflow as tf
 
+    if str(path).endswith(".pb"):
+        return _constants(path)
     prefix = _checkpoint_prefix(str(path))
     try:
         reader = tf.train.load_checkpoint(prefix)
@@ -40,6 +44,20 @@ def read_checkpoint(path):
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(f"not a readable TensorFlow checkpoint: {first_line}") from error
+
+
+def _constants(path):
+    """Dict from name to array of the constants in a frozen graph."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    definition = tf.compat.v1.GraphDef()
+    try:
+        definition.ParseFromString(pathlib.Path(path).read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ValueError(f"not a readable frozen graph: {error}") from error
+    nodes = (node for node in definition.node if node.op == "Const")
+    return {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in nodes}
 
 
 def _checkpoint_prefix(path):

@@ -127,20 +127,11 @@ def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up
 def _locked(folder):
     """Makes a folder, keeps other exports out of it, and removes it if it stays empty."""
     made = not folder.exists()
+    busy = f"{folder}: another export writes here; wait for it"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise ValueError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --output"
-        ) from error
-    try:
-        if not os.access(folder, os.W_OK):
-            raise ValueError(f"{folder}: cannot be written; choose another --output")
-        locks.lock(lock, f"{folder}: another export writes here; wait for it")
-        yield
+        with locks.locked_folder(folder, "--output", busy):
+            yield
     finally:
-        os.close(lock)
         if made:
             for path in (folder / MODEL, folder):
                 with contextlib.suppress(OSError):
@@ -156,7 +147,7 @@ def _appearing(path):
         temporary.mkdir(parents=True)
         yield temporary
         for file in filter(pathlib.Path.is_file, temporary.rglob("*")):
-            with open(file, "rb") as written:
+            with open(file, "r+b") as written:
                 os.fsync(written.fileno())
         temporary.rename(path)
     except (OSError, tf.errors.OpError) as error:

@@ -231,7 +231,8 @@ def initialise(step, source):
     Args:
         step: a `TrainingStep`.
         source: "shipped" for those of the package; a weights file; the folder of another run, whose
-            critic is taken too if it fits; or a TensorFlow 1 checkpoint of the authors' code.
+            critic is taken too if it fits; or a TensorFlow 1 checkpoint or frozen graph of the
+            authors' code.
 
     Raises:
         ValueError: one line saying what is missing or does not fit.
@@ -258,7 +259,7 @@ def initialise(step, source):
 def _is_checkpoint(path):
     if path.is_dir():
         return not (path / "generator.weights.h5").exists() and any(path.glob("*.index"))
-    return path.suffix == ".index" or path.with_name(path.name + ".index").exists()
+    return path.suffix in (".index", ".pb") or path.with_name(path.name + ".index").exists()
 
 
 def _try(load, critic, source):

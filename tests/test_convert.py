@@ -59,6 +59,32 @@ def test_checkpoint_is_found_and_loaded(name, checkpoint, generator, critic):
         np.testing.assert_array_equal(array, expected)
 
 
+def test_frozen_graph_is_read_and_loaded(generator, tmp_path):
+    """As TensorFlow 1 freezes: each variable becomes a constant of its name."""
+    arrays = convert.tensorflow1_variables(generator)
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+        variables = [
+            tf.compat.v1.get_variable(name, initializer=array, use_resource=False)
+            for name, array in arrays.items()
+        ]
+        tf.add_n([tf.reduce_sum(variable) for variable in variables], name="inpainted")
+        session.run(tf.compat.v1.global_variables_initializer())
+        frozen = tf.compat.v1.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), ["inpainted"]
+        )
+    path = tmp_path / "hifill.pb"
+    path.write_bytes(frozen.SerializeToString())
+    loaded = hifill.Generator()
+    convert.load_variables(loaded, convert.read_checkpoint(path))
+    for array, expected in zip(loaded.get_weights(), generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+    path.write_bytes(path.read_bytes()[:-1000])
+    for unreadable in (path, tmp_path / "none.pb"):
+        with pytest.raises(ValueError, match=r"not a readable frozen graph: ."):
+            convert.read_checkpoint(unreadable)
+
+
 def test_folder_without_a_checkpoint_file_is_read(checkpoint, tmp_path):
     folder = _copy_without_the_checkpoint_file(checkpoint, tmp_path)
     assert len(convert.read_checkpoint(str(folder))) == 207

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from hifill import locks
 from hifill.evaluation import command, protocol, runs, summary, tables
 from hifill.evaluation.methods import METHODS, ResultFolder, identity, make_method
 
@@ -324,7 +325,7 @@ def test_inputs_for_other_tools(evaluate, photos, tmp_path):
 
 def test_a_report_is_one_process_s(evaluate, photos, tmp_path):
     flags = [f"--photos={photos}", f"--report={tmp_path}", "--methods=mean-colour"]
-    with command._locked(tmp_path):
+    with locks.locked_folder(tmp_path, "--report", "busy"):
         code, stderr = evaluate(*flags)
     assert code == 1 and "another process works on this report" in stderr
 

@@ -12,7 +12,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from hifill import command_line, exporting, weights
+from hifill import command_line, exporting, locks, weights
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "export.py"
 FILES = {
@@ -137,7 +137,10 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 
 def test_one_export_at_a_time(tmp_path):
-    with exporting._locked(tmp_path), pytest.raises(ValueError, match="another export writes here"):
+    with (
+        locks.locked_folder(tmp_path, "--output", "busy"),
+        pytest.raises(ValueError, match="another export writes here"),
+    ):
         exporting.export(tmp_path, formats=["frozen_graph"], size=64)
     assert not list(tmp_path.iterdir())
 

@@ -1,6 +1,5 @@
 """The command hifill-evaluate."""
 
-import contextlib
 import logging
 import pathlib
 import re
@@ -40,7 +39,7 @@ def main(arguments, flags):
         if not re.fullmatch(r"[\w .+-]+", name) or name.endswith("_piece"):
             raise app.UsageError(f"{name!r}: names are of letters, digits, space and . + - _")
     folder = pathlib.Path(flags.report)
-    with _locked(folder):
+    with locks.locked_folder(folder, "--report", f"{folder}: another process works on this report"):
         failed = _evaluate(flags, folder, methods, results)
     return 1 if failed else 0
 
@@ -82,19 +81,6 @@ def _evaluate(flags, folder, methods, results):
         _log.error("%d of %d fills failed; they are in no average", len(failed), len(rows))
     _log.info("%s", folder / "report.html")
     return failed
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Keeps other processes out of a report's folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from error
-    with lock:
-        locks.lock(lock, f"{folder}: another process works on this report")
-        yield
 
 
 def _are_sizes(given):

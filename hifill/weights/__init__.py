@@ -42,7 +42,8 @@ def load_weights(model, path=None):
                 else:
                     loaded.append((variable, found[...].astype(np.float32)))
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a weights file (HDF5), or truncated") from error
+        hint = "" if path.suffix == ".h5" else "; hifill-convert makes one of TensorFlow 1's files"
+        raise ValueError(f"{path}: not a weights file (HDF5), or truncated{hint}") from error
     faults = misshapen + missing
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
