@@ -240,6 +240,14 @@ def hole_in(mask: Photo, name: str, size: tuple[int, int], invert: bool = False)
         )
     hole = cover(hole, size)
     logger.info("%s: hole from the %s, %.2f %% of the photo", name, channel, 100 * hole.mean())
+    if channel == "luminance" and mask.pixels.any() and not white.any():
+        brightest, white_value = mask.pixels.max(), np.iinfo(mask.pixels.dtype).max
+        logger.warning(
+            "%s: nothing in it is white: its brightest value is %d of %d",
+            name,
+            brightest,
+            white_value,
+        )
     return np.ascontiguousarray(hole)
 
 

@@ -846,6 +846,13 @@ def test_mask_threshold(tmp_path):
         assert read_mask(tmp_path / name, (1, 4)).tolist() == [[False, False, True, True]]
 
 
+def test_masks_of_zeros_and_ones_are_told_of(tmp_path, caplog):
+    Image.fromarray(HOLE.astype(np.uint8)).save(tmp_path / "mask.png")
+    assert not read_mask(tmp_path / "mask.png", HOLE.shape).any()
+    (told,) = warnings_of(caplog)
+    assert "mask.png: nothing in it is white: its brightest value is 1 of 255" in told
+
+
 def test_jpeg_mask_noise_is_no_hole(tmp_path):
     Image.fromarray(HOLE.astype(np.uint8) * 255).save(tmp_path / "mask.jpg", quality=40)
     with Image.open(tmp_path / "mask.jpg") as image:
@@ -867,10 +874,11 @@ def test_mask_orientation(tmp_path):
     )
 
 
-def test_empty_and_full_masks_are_returned(tmp_path):
+def test_empty_and_full_masks_are_returned(tmp_path, caplog):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "mask.png")
     assert not read_mask(tmp_path / "mask.png", (4, 4)).any()
     assert read_mask(tmp_path / "mask.png", (8, 8), invert=True).all()
+    assert warnings_of(caplog) == []
 
 
 @pytest.mark.parametrize("size", [(31, 47), (100, 150), (20, 30), (400, 600), (799, 1199)])
