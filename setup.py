@@ -49,6 +49,7 @@ setup(
         "dev": [
             *(package for packages in EXTRAS.values() for package in packages),
             "ai-edge-litert>=2.1",
+            "kubernetes-validate>=1.31",
             "onnx>=1.19",
             "onnxruntime>=1.23",
             "playwright>=1.60",

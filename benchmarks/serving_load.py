@@ -2,7 +2,8 @@
 
 Starts the tests' stand-in for TensorFlow Serving on a folder of versions, or takes --server (and
 --pid for its memory). Eight threads send photos of mixed sizes, with some garbage in between. Every
-answer must be, byte for byte, the one to the same request sent alone, and garbage be refused.
+answer must be, byte for byte, the one to the same request sent alone, and garbage be refused; and
+the server's memory must not grow by a fifth after the first quarter.
 """
 
 import argparse
@@ -127,9 +128,13 @@ def main():
     p50, p95 = np.percentile(report["seconds"], [50, 95])
     print(f"{given.requests / report['elapsed']:.2f} requests/s, p50 {p50:.2f} s, p95 {p95:.2f} s")
     print(f"{report['wrong']} wrong answers, {report['refused']} refused as they should be")
-    if report["megabytes"]:
+    first, *later = report["megabytes"] or [0]
+    grows = max(later, default=0) > 1.2 * first
+    if first:
         print("resident memory:", ", ".join(f"{size:.0f} MB" for size in report["megabytes"]))
-    return 1 if report["wrong"] else 0
+    if grows:
+        print("the memory grows")
+    return 1 if report["wrong"] or grows else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fills holes on a server: `RemoteInpainter` from Python, `hifill-client` from the command line."""
 
 import base64
+import http.client
 import random
 import re
 import time
@@ -22,7 +23,10 @@ sees the pixels outside the hole, and nothing else of the files.
 # What TensorFlow Serving answers over REST for some of the gRPC codes.
 _CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 _CODES |= {503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
+# A request that waited in vain for its turn, and one too many for gRPC's threads.
+_BUSY = re.compile("batching queue|Threadpool Exhausted")
 _LONGEST_WAIT = 30  # seconds between two tries
+_LONGEST_CONNECT = 10  # seconds
 
 
 class RemoteInpainter:
@@ -52,8 +56,7 @@ class RemoteInpainter:
             raise ValueError(f"unknown protocol {protocol!r}, choose rest or grpc")
         if not 0 < timeout < 1e6 or retries < 0:
             raise ValueError(f"{timeout=} or {retries=} is out of range")
-        # A password may stand before an @.
-        self._name = f"{server.rpartition('@')[2]} ({protocol})"
+        self._name = f"{_without_password(server)} ({protocol})"
         self._model = f"{model!r}" if version is None else f"{model!r} in version {version}"
         self._timeout, self._retries = timeout, retries
         self._send = transport(server, model, version, timeout)
@@ -116,7 +119,7 @@ class RemoteInpainter:
                 code, message = "UNKNOWN", "the answer is no PNG"
             except _Refused as error:
                 code, message = error.args
-                if "batching queue" in message:  # it waited in vain for its turn
+                if _BUSY.search(message):
                     code = "UNAVAILABLE"
             if code != "UNAVAILABLE":
                 break
@@ -150,7 +153,7 @@ def _rest(server, model, version, timeout):
 
     url = server if "://" in server else f"http://{server}"
     if not re.match("https?://", url, re.IGNORECASE):
-        raise ValueError(f"{server}: is no http or https URL")
+        raise ValueError(f"{_without_password(url)}: is no http or https URL")
     url = f"{url.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}"
     url += ":predict" if version is None else f"/versions/{version}:predict"
 
@@ -158,11 +161,12 @@ def _rest(server, model, version, timeout):
         inputs = {key: [{"b64": base64.b64encode(file).decode()}] for key, file in files.items()}
         body = {"inputs": inputs}
         try:
-            response = requests.post(url, json=body, timeout=timeout, allow_redirects=False)
+            waits = min(timeout, _LONGEST_CONNECT), timeout
+            response = requests.post(url, json=body, timeout=waits, allow_redirects=False)
         except requests.RequestException as error:
             final = ValueError, requests.exceptions.SSLError  # a wrong URL is a ValueError
             code = "INVALID_ARGUMENT" if isinstance(error, final) else "UNAVAILABLE"
-            code = "DEADLINE_EXCEEDED" if isinstance(error, requests.Timeout) else code
+            code = "DEADLINE_EXCEEDED" if isinstance(error, requests.ReadTimeout) else code
             raise _Refused(code, _root(error)) from error
         code, status = response.status_code, f"{response.status_code} {response.reason}"
         try:
@@ -174,7 +178,7 @@ def _rest(server, model, version, timeout):
             if code in (502, 503, 504):  # a proxy says it of a server that is gone
                 raise _Refused("UNAVAILABLE", status) from error
             message = f"answered {status}, but not as TensorFlow Serving does; check --server"
-            raise ValueError(f"{url}: {message}") from error
+            raise ValueError(f"{_without_password(url)}: {message}") from error
         raise _Refused(_CODES.get(code, status), message)
 
     return send
@@ -191,8 +195,12 @@ def _grpc(server, model, version, timeout):
             f"{error}: pip install tensorflow-serving-api grpcio, or use REST"
         ) from error
     scheme, _, address = server.rpartition("://")
-    if scheme.lower() not in ("", "https") or "/" in address:
-        raise ValueError(f"{server}: for gRPC give HOST:PORT, or https://HOST:PORT to encrypt")
+    try:
+        urllib.parse.urlsplit(f"//{address}").port  # noqa: B018, raises for one out of range
+        if scheme.lower() not in ("", "https") or re.search("[/@]", address):
+            raise ValueError("for gRPC give HOST:PORT, or https://HOST:PORT to encrypt")
+    except ValueError as error:
+        raise ValueError(f"{_without_password(server)}: {error}") from error
     options = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
     # `inpaint_bytes` decides when to try again, and the channel's own pauses must be over by then.
     options += [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "max")]
@@ -228,8 +236,16 @@ def _png(pixels):
 
 def _root(error):
     """What an exception of requests is about: the innermost exception that it wraps."""
+    if type(error) is http.client.BadStatusLine:  # its text is whatever was sent
+        return "the answer is not HTTP"
     inner = [error.__cause__, *error.args]
-    return next((_root(each) for each in inner if isinstance(each, Exception)), str(error))
+    innermost = next((_root(each) for each in inner if isinstance(each, Exception)), str(error))
+    return _without_password(innermost)
+
+
+def _without_password(text):
+    """Leaves out what stands before the @ of a URL."""
+    return re.sub(r"(^|//)[^/\s]*@", r"\1", text)
 
 
 def _one_line(text):
@@ -242,10 +258,10 @@ def _essence(message):
     if asserted:
         return _one_line(asserted[1])
     # The sentences of TensorFlow's decoders do not say what they decoded, but the nodes' names do.
-    scope = re.search(r"\b(image|mask)_bytes\b", message)
+    scope = re.search(r"\b((image|mask)_bytes)(_\d+)?\b", message)
     sentence = message.split("<stack traces unavailable>")[-1].split("[[")[0]
     sentence = _one_line(re.sub(r"(?m)^.*root error.*$|^\s*\(\d+\) \w+:", "", sentence))
-    return f"{scope[0]}: {sentence}" if scope and scope[0] not in sentence else sentence
+    return f"{scope[1]}: {sentence}" if scope and scope[1] not in sentence else sentence
 
 
 def main(arguments, flags):

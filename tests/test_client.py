@@ -1,6 +1,7 @@
 """`RemoteInpainter` and hifill-client against servers in processes of their own."""
 
 import base64
+import concurrent.futures
 import contextlib
 import http.server
 import io
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -84,11 +86,12 @@ def test_encoded_files(server, protocol, saved_model):
         (b"GIF89a", encoded(hole()), r"image_bytes\[0\] is a GIF; send JPEG or PNG$"),
         (encoded(photo()), b"", r"mask_bytes\[0\] is empty; send JPEG or PNG$"),
         (encoded(photo(), "JPEG")[:3000], encoded(hole()), r"image_bytes: jpeg::\w+ failed"),
+        (encoded(photo()), encoded(hole())[:60], "mask_bytes: Invalid PNG"),
         (encoded(photo()), encoded(hole()[:, :90]), r"is 90 x 90 pixels, image_bytes\[0\] 131 x"),
         (encoded(photo()), encoded(np.full((HEIGHT, WIDTH), 255, np.uint8)), r"100\.0 % as hole"),
         (encoded(photo(height=1500, width=1400)), encoded(hole()), "limit of 2000000; shrink it$"),
     ],
-    ids=["GIF", "empty mask", "truncated", "mask of another size", "full mask", "too large"],
+    ids=["GIF", "empty mask", "cut", "cut mask", "mask of another size", "full mask", "too large"],
 )
 def test_what_the_server_refuses(server, protocol, image_bytes, mask_bytes, message):
     with pytest.raises(ValueError, match=message) as error:
@@ -138,9 +141,31 @@ def test_arguments_that_make_no_sense():
     ):
         with pytest.raises(ValueError, match=message):
             RemoteInpainter(**{"server": "localhost:1", **options})
-    with pytest.raises(ConnectionError) as error:
-        RemoteInpainter("http://me:secret@localhost:1", retries=0)(photo(), hole())
-    assert "secret" not in str(error.value) and "localhost:1" in str(error.value)
+    for server in ("localhost:99999", "localhost:x"):
+        with pytest.raises(ValueError, match=rf"^{server}: Port "):
+            RemoteInpainter(server, "grpc")
+
+
+@pytest.mark.parametrize(
+    ("server", "protocol"),
+    [
+        ("http://me:secret@localhost:1", "rest"),
+        ("me:secret@localhost:1", "rest"),
+        ("http://me:secret@localhost:99999", "rest"),
+        ("ftp://me:secret@localhost:1", "rest"),
+        ("http://me:secret@localhost:1", "grpc"),
+    ],
+)
+def test_no_error_shows_a_password(server, protocol):
+    with pytest.raises((ConnectionError, ValueError)) as error:
+        RemoteInpainter(server, protocol, retries=0)(photo(), hole())
+    assert "secret" not in one_line(error) and "localhost:" in one_line(error)
+
+
+def test_a_refused_password_is_not_shown():
+    with http_server(401, b"<html>who?</html>") as (server, _), pytest.raises(ValueError) as error:
+        RemoteInpainter(f"http://me:secret@{server}")(photo(), hole())
+    assert "secret" not in one_line(error) and f"http://{server}/v1" in one_line(error)
 
 
 def test_a_server_that_never_answers(protocol):
@@ -149,6 +174,41 @@ def test_a_server_that_never_answers(protocol):
         with pytest.raises(ValueError, match=r"no answer within 0\.3 s.*--timeout") as error:
             RemoteInpainter(server, protocol, timeout=0.3)(photo(), hole())
     assert server in one_line(error)
+
+
+def test_a_host_that_takes_no_connection():
+    """It may be another address than meant: that is no photo which takes too long."""
+    with socket.create_server(("localhost", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        server = f"localhost:{full.getsockname()[1]}"
+        for _ in range(4):  # more than the queue of connections holds
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(ConnectionError, match="unavailable, tries: 2") as error:
+            RemoteInpainter(server, timeout=0.3, retries=1)(photo(), hole())
+    assert server in one_line(error)
+
+
+def test_a_server_without_a_free_thread():
+    """What gRPC answers when all its threads are at work."""
+    tries = []
+
+    def refuse(request, context):
+        tries.append(request)
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, call):
+            return grpc.unary_unary_rpc_method_handler(refuse)
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        busy = grpc.server(threads, [Handler()])
+        port = busy.add_insecure_port("localhost:0")
+        busy.start()
+        with pytest.raises(ConnectionError, match=r"tries: 2 \(Server Threadpool Exhausted"):
+            RemoteInpainter(f"localhost:{port}", "grpc", retries=1)(photo(), hole())
+        busy.stop(None).wait()
+    assert len(tries) == 2
 
 
 @contextlib.contextmanager
@@ -189,6 +249,7 @@ def http_server(status, content):
         (500, b'{"error": "lost"}', "failed with 500 Internal Server Error .lost", 1),
         (500, b'{"error": "wrong signature of x.pem"}', "failed with 500 .*wrong signature", 1),
         (200, b"[" * 100_000, "200 OK, but not as TensorFlow Serving", 1),
+        (429, b'{"error": "timeout exceeded while waiting in batching queue"}', "tries: 2 ", 2),
         (503, b"<html>busy</html>", "unavailable, tries: 2 .503 Service Unavailable", 2),
         (503, b'{"error": "loading"}', "unavailable, tries: 2 .loading", 2),
         (504, b'{"error": "Timed out"}', "--rest_api_timeout_in_ms", 1),
@@ -196,7 +257,7 @@ def http_server(status, content):
 )
 def test_other_answers(status, content, message, tries):
     with http_server(status, content) as (server, requests):
-        kind = ConnectionError if "unavailable" in message else ValueError
+        kind = ConnectionError if "tries: " in message else ValueError
         with pytest.raises(kind, match=message) as error:
             RemoteInpainter(f"http://{server}/", retries=1)(photo(), hole())
         assert server in one_line(error) and len(requests) == tries
@@ -217,6 +278,12 @@ def test_several_root_errors():
         with http_server(400, body.encode()) as (server, _), pytest.raises(ValueError) as error:
             RemoteInpainter(server)(photo(), hole())
         assert one_line(error) == f"{server} (rest): {essence}"
+
+
+def test_rest_to_a_server_that_speaks_grpc(servers):
+    with pytest.raises(ConnectionError, match=r"\(the answer is not HTTP\)") as error:
+        RemoteInpainter(servers["grpc"], retries=0)(photo(), hole())
+    assert "port for the protocol" in one_line(error)
 
 
 def test_grpc_to_a_server_that_speaks_http():
@@ -335,3 +402,13 @@ def test_load(servers):
     measure = runpy.run_path(str(script))["measure"]
     report = measure(servers["grpc"], requests=24, sizes=[(90, 60), (150, 100), (40, 200)])
     assert report["wrong"] == 0 and report["refused"] > 0 and len(report["seconds"]) == 24
+
+
+@pytest.mark.slow
+def test_memory_under_load(export_folder):
+    """The benchmark fails if an answer is wrong or the server's memory grows."""
+    script = pathlib.Path(__file__).parents[1] / "benchmarks" / "serving_load.py"
+    command = [sys.executable, script, export_folder / "hifill", "--requests=80"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "p95" in done.stdout and "\n0 wrong answers" in done.stdout

@@ -1,7 +1,9 @@
 """The files in docs/serving are what TensorFlow Serving, Compose and Kubernetes expect."""
 
 import pathlib
+import re
 
+import kubernetes_validate
 import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -28,6 +30,23 @@ MESSAGES = {
     "MonitoringConfig": {"prometheus_config": ".serving.PrometheusConfig"},
     "PrometheusConfig": {"enable": "bool", "path": "string"},
 }
+
+# Of the flags in tensorflow_serving/model_servers/main.cc, those to run one server with.
+SERVER_FLAGS = set(
+    re.findall(
+        r"\w+",
+        """
+    allow_version_labels_for_unavailable_models batching_parameters_file enable_batching
+    enable_grpc_healthcheck_service enable_model_warmup file_system_poll_wait_seconds
+    flush_filesystem_caches grpc_channel_arguments grpc_max_threads grpc_socket_path
+    load_retry_interval_micros max_num_load_retries model_base_path model_config_file
+    model_config_file_poll_wait_seconds model_name monitoring_config_file num_load_threads
+    num_request_iterations_for_warmup num_unload_threads per_process_gpu_memory_fraction port
+    rest_api_num_threads rest_api_port rest_api_timeout_in_ms ssl_config_file
+    tensorflow_inter_op_parallelism tensorflow_intra_op_parallelism tensorflow_session_parallelism
+        """,
+    )
+)
 
 
 def message_class(name):
@@ -125,6 +144,46 @@ def test_monitoring_config_is_where_prometheus_looks(pod):
     assert annotations["prometheus.io/port"] == "8501"
 
 
+@pytest.fixture(scope="module")
+def flags(container):
+    """Dict from each of the server's flags to its value."""
+    return dict(argument.removeprefix("--").partition("=")[::2] for argument in container["args"])
+
+
+def test_kubernetes_knows_every_field(deployment_and_service):
+    for described in deployment_and_service:
+        version = kubernetes_validate.latest_version()
+        kubernetes_validate.validate(described, version, strict=True)
+
+
+def test_compose_knows_every_field(compose):
+    assert set(compose) == {
+        *("image", "command", "ports", "volumes", "mem_limit", "restart", "healthcheck"),
+    }
+    assert set(compose["healthcheck"]) == {
+        *("test", "interval", "timeout", "retries", "start_period"),
+    }
+
+
+def test_the_server_knows_every_flag(flags):
+    text = (SERVING.parent / "serving.md").read_text()
+    named = set(re.findall(r"`--((?:rest_api|grpc|allow|per_process|ssl)_\w+)", text))
+    assert named and set(flags) | named <= SERVER_FLAGS
+
+
+def test_the_queue_is_full_before_the_threads_run_out(flags):
+    assert "enable_batching" in flags and flags["batching_parameters_file"]
+    batching = parsed("batching.config", message_class("BatchingParameters")())
+    at_once = batching.num_batch_threads.value + batching.max_enqueued_batches.value
+    for protocol in ("grpc_max_threads", "rest_api_num_threads"):
+        assert int(flags[protocol]) > at_once + 1  # the one that is refused
+
+
+def test_a_server_with_labels_starts_again(flags):
+    """At its start no version is loaded yet, and a label is refused for one that is not."""
+    assert "allow_version_labels_for_unavailable_models" in flags
+
+
 def test_compose_and_kubernetes_run_the_same_server(compose, container):
     assert compose["image"] == container["image"]
     assert compose["command"] == container["args"]
@@ -140,7 +199,11 @@ def test_both_mount_models_and_configuration(model, compose, pod, container):
     assert [volume.split(":")[-2] for volume in compose["volumes"]] == ["/models", "/config"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounts == {"models": "/models", "config": "/config"}
-    assert {volume["name"] for volume in pod["spec"]["volumes"]} == set(mounts)
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    assert set(volumes) == set(mounts)
+    created = f"kubectl create configmap {volumes['config']['configMap']['name']} "
+    for text in ("kubernetes.yaml", "../serving.md"):
+        assert created in (SERVING / text).read_text()
     assert pathlib.PurePosixPath(model.base_path).parent == pathlib.PurePosixPath("/models")
 
 
