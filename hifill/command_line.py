@@ -3,7 +3,9 @@
 import functools
 import logging
 import os
+import signal
 import sys
+import threading
 
 from absl import app, flags
 
@@ -28,6 +30,8 @@ def definers(values):
 def run(main, values, usage):
     """Runs a command and exits: 0 if done, 1 if it failed, 2 for wrong flags.
 
+    What SIGTERM ends leaves nothing half written behind either.
+
     Args:
         main: function of the positional arguments and the parsed flags; returns an exit code or
             None. A ValueError, OSError or FloatingPointError that it raises is the user's to mend,
@@ -48,6 +52,8 @@ def run(main, values, usage):
     handler.setFormatter(logging.Formatter(f"{program}: %(message)s"))
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger("hifill").setLevel(logging.INFO)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code = main(values(sys.argv)[1:], values)
     except (flags.Error, app.UsageError) as error:
@@ -60,6 +66,10 @@ def run(main, values, usage):
         code = 1
         logging.error("%s", " ".join(str(error).split()))
     sys.exit(code)
+
+
+def _terminate(number, frame):
+    sys.exit(128 + number)
 
 
 def _print(text):

@@ -1,11 +1,14 @@
 """Trained weights to files that need none of our Python: `export.py` does it from a shell."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
+import re
 import secrets
 import shutil
+import time
 
 import tensorflow as tf
 
@@ -19,6 +22,7 @@ from hifill.weights import fingerprint, load_generator, training_step
 MODEL = "hifill"  # the folder of the versions, and the name that servers know
 METADATA = "hifill.json"
 FORMATS = ("saved_model", "frozen_graph", "litert", "onnx")
+_LATEST = 2**63 - 1  # a version is an int64 for TensorFlow Serving
 
 
 def export(
@@ -65,6 +69,8 @@ def export(
         raise ValueError(f"unknown format {unknown[0]!r}, choose of {', '.join(FORMATS)}")
     if size <= 0 or size % 64:
         raise ValueError(f"size must be a multiple of 64, got {size}")
+    if "onnx" in formats and not importlib.util.find_spec("tf2onnx"):
+        raise ValueError("ONNX needs tf2onnx: pip install tf2onnx")
     largest = max(warm_up, default=0)
     if largest**2 > max_pixels:
         raise ValueError(
@@ -79,10 +85,18 @@ def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up
     versions = output / MODEL
     if version is None:
         version = 1 + max((int(path.name) for path in version_folders(versions)), default=0)
+    if not 1 <= version <= _LATEST:
+        raise ValueError(f"version {version} is not within 1 to 2^63 - 1; choose another --version")
     if "saved_model" in formats and (versions / str(version)).exists():
         raise ValueError(
             f"{versions / str(version)}: exists; choose another --version or leave it out"
         )
+    _remove_left_over(versions)
+    requests = None
+    if warm_up:
+        from hifill.warm_up import warm_up_requests
+
+        requests = warm_up_requests(warm_up)
     generator = load_generator(weights)
     files = {}
     if "frozen_graph" in formats:
@@ -116,7 +130,7 @@ def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up
                 "encoded_inputs": ["JPEG", "PNG"],
             }
             folder = stack.enter_context(_appearing(versions / str(version)))
-            _save(folder, generator, metadata, warm_up)
+            _save(folder, generator, metadata, requests)
             written.insert(0, versions / str(version))
         for name, content in files.items():
             replace_file(output / name, content)
@@ -126,16 +140,25 @@ def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up
 @contextlib.contextmanager
 def _locked(folder):
     """Makes a folder, keeps other exports out of it, and removes it if it stays empty."""
-    made = not folder.exists()
+    missing = []
+    with contextlib.suppress(OSError):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
     busy = f"{folder}: another export writes here; wait for it"
     try:
         with locks.locked_folder(folder, "--output", busy):
             yield
     finally:
-        if made:
-            for path in (folder / MODEL, folder):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
+        for path in (folder / MODEL, *missing) if missing else ():
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _remove_left_over(versions):
+    """Removes what an export that was killed, days ago, left of `_appearing`."""
+    for path in versions.glob(".*"):
+        old = time.time() - path.stat().st_mtime > 86400
+        if old and re.fullmatch(r"\.\d+-\d+-[0-9a-f]{8}", path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -151,22 +174,21 @@ def _appearing(path):
                 os.fsync(written.fileno())
         temporary.rename(path)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        # TensorFlow's messages begin with a node or a temporary name; some end with an operation.
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0].split(" [Op")[0]
+        reason = reason.rpartition("; ")[2]
         raise ValueError(
-            f"{path}: cannot be written ({reason}); choose another --output"
+            f"{path}: cannot be written ({reason}); free some space or choose another --output"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _save(folder, generator, metadata, warm_up):
+def _save(folder, generator, metadata, requests):
     asset = folder / METADATA
     asset.write_text(json.dumps(metadata, indent=1) + "\n")
     module = ServedInpainter(generator, asset, metadata["max_pixels"], metadata["size"])
     tf.saved_model.save(module, str(folder), signatures=module.named_signatures())
     asset.unlink()  # it has been copied into assets/
-    if warm_up:
-        from hifill.warm_up import warm_up_requests
-
-        requests = folder / "assets.extra" / "tf_serving_warmup_requests"
-        replace_file(requests, warm_up_requests(warm_up))
+    if requests:
+        replace_file(folder / "assets.extra" / "tf_serving_warmup_requests", requests)

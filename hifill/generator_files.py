@@ -5,6 +5,8 @@ import pathlib
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from hifill.weights import weights_file
+
 _NODES = ("img:0", "mask:0", "inpainted:0", "attention:0")
 
 
@@ -37,6 +39,8 @@ class GeneratorFile:
 def is_generator_file(path):
     """Whether `GeneratorFile` is for a path, rather than `hifill.weights`."""
     path = pathlib.Path(path)
+    if path.is_dir() and weights_file(path).exists():  # a run, which may have been exported into
+        return False
     return path.suffix.lower() == ".pb" or _saved_model_folder(path) is not None
 
 
@@ -50,16 +54,21 @@ def _read_frozen(path):
     definition = tf.compat.v1.GraphDef()
     try:
         definition.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except DecodeError as error:
+        raise ValueError(f"{path}: not a frozen graph, or truncated") from error
+    names = {node.name for node in definition.node}
+    missing = [name for name in _NODES if name.removesuffix(":0") not in names]
+    if missing:
+        raise ValueError(f"{path}: a graph without {', '.join(missing)}; is it HiFill's?")
+    try:
         function = tf.compat.v1.wrap_function(
             lambda: tf.import_graph_def(definition, name=""), signature=[]
         )
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except (DecodeError, ValueError) as error:
-        raise ValueError(f"{path}: not a frozen graph, or truncated") from error
-    missing = [name for name in _NODES if name[:-2] not in {n.name for n in definition.node}]
-    if missing:
-        raise ValueError(f"{path}: a graph without {', '.join(missing)}; is it HiFill's?")
+    except (ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: not a graph that TensorFlow can run ({reason})") from error
     image, mask, inpainted, attention = map(function.graph.get_tensor_by_name, _NODES)
     shapes = [tensor.shape.as_list() for tensor in (image, mask) if tensor.shape.rank == 4]
     if len(shapes) < 2 or None in shapes[0] or shapes[0][:3] != shapes[1][:3]:
@@ -90,10 +99,10 @@ def _read_saved_model(path):
         model = tf.saved_model.load(str(folder))
         signature = model.signatures["generator"]
         size = signature.structured_input_signature[1]["image"].shape[1]
-    except (OSError, tf.errors.OpError, ValueError) as error:
-        raise ValueError(f"{folder}: not a SavedModel, or damaged") from error
     except KeyError as error:
         raise ValueError(f"{folder}: has no signature named generator; is it HiFill's?") from error
+    except (OSError, tf.errors.OpError, ValueError, IndexError) as error:  # as variables are read
+        raise ValueError(f"{folder}: not a SavedModel, or damaged") from error
 
     def call(masked_image, masks):
         results = signature(image=masked_image, mask=masks)

@@ -15,7 +15,7 @@ from hifill.membrane import meet_rim
 from hifill.original_procedure import fill_original
 
 FIDELITIES = ("improved", "plain", "original")
-# So that a function is optimised alike, and rounds alike, wherever it is called: here or in a
+# So that a function is optimised alike, and rounds alike, whatever graph calls it: here or in a
 # SavedModel, for one photo or many, for tensors or arrays.
 _NOT_INLINED = {"_noinline": True}
 WHITE = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 1}  # the dtypes of photos
@@ -43,7 +43,8 @@ class HighResolutionInpainter(tf.Module):
             file, and 512 otherwise.
 
     Raises:
-        ValueError: for an unknown fidelity, or a file that is no generator or of another size.
+        ValueError: for an unknown fidelity, a size or multiple that cannot be, or a file that is no
+            generator or of another size.
     """
 
     def __init__(self, generator, fidelity="improved", multiple=6, size=None):
@@ -55,10 +56,13 @@ class HighResolutionInpainter(tf.Module):
             size = generator.size
         if fidelity not in FIDELITIES:
             raise ValueError(f"unknown fidelity {fidelity!r}, choose of {', '.join(FIDELITIES)}")
+        size = 512 if size is None else size
+        if size <= 0 or size % 64 or multiple <= 0:
+            raise ValueError(f"{size=} is no multiple of 64, or {multiple=} not above 0")
         self.generator = generator
         self.fidelity = fidelity
         self.multiple = multiple
-        self.size = size or 512
+        self.size = size
         self.grid = self.size // cells.CELL
         self._fill_one, mask_dtype = (
             (self._fill_as_the_script, tf.float32)

@@ -1,6 +1,7 @@
 """Encoded photos and masks to pixels, with TensorFlow's own operations: for use inside a graph.
 
-What `image_io` does for files, as far as a graph can: JPEG and PNG. Both give the same pixels.
+What `image_io` does for files, as far as a graph can: JPEG and PNG. Both give the same pixels, but
+the orientation is taken from an EXIF block before the pixels alone, and not from XMP.
 """
 
 import tensorflow as tf
@@ -234,6 +235,8 @@ def _tiff_orientation(data, start):
     big_endian = order == int.from_bytes(b"MM", "big")
     directory = start + _integer(data, start + 4, 4, big_endian)
     count = _integer(data, directory, 2, big_endian)
+    # A damaged block may claim thousands that are not there.
+    count = tf.clip_by_value((tf.size(data, tf.int64) - directory) // 12, 0, count)
     entries = directory + 2 + 12 * tf.range(count)
     tags = _integer(data, entries, 2, big_endian)
     last = tf.reduce_max(tf.where(tags == 274, entries, -1))

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -123,7 +125,7 @@ def test_a_failure_leaves_nothing(tmp_path):
         with pytest.raises(ValueError, match=r"hifill\.pb: cannot be written \(.*\)") as caught:
             exporting.export(tmp_path, size=64, formats=["frozen_graph"])
         with (
-            pytest.raises(ValueError, match=r"hifill/1: cannot be written \(.*\)"),
+            pytest.raises(ValueError, match=r"hifill/1: cannot be written \([\w ]+\); free some"),
             exporting._appearing(tmp_path / "hifill" / "1") as folder,
         ):
             (folder / "half").write_bytes(bytes(1_000_000))
@@ -134,6 +136,52 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert not list((tmp_path / "hifill").iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"hifill", "hifill.pb"}
     assert (tmp_path / "hifill.pb").read_bytes() == b"earlier"
+
+
+def test_what_a_signal_ends_leaves_nothing(tmp_path):
+    script = """
+import os, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+import export
+from hifill import command_line, exporting
+
+def save(folder, *arguments):
+    (folder / "half").write_bytes(bytes(1000))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+exporting._save = save
+command_line.run(export.main, export.define_flags(), export.__doc__)
+"""
+    flags = [f"--output={tmp_path / 'new' / 'folder'}", "--formats=saved_model"]
+    done = subprocess.run([sys.executable, "-c", script, SCRIPT.parent, *flags])
+    assert done.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_left_by_a_kill_is_removed_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "ServedInpainter", SmallModule)
+    names = ".1-23-0123abcd", ".2-23-0123abcd", ".1-notes"
+    for name in names:
+        (tmp_path / "hifill" / name).mkdir(parents=True)
+        (tmp_path / "hifill" / name / "half").touch()
+        if name != names[1]:
+            os.utime(tmp_path / "hifill" / name, (0, 0))
+    exporting.export(tmp_path, formats=["saved_model"], size=64)
+    assert {path.name for path in (tmp_path / "hifill").iterdir()} == {"1", *names[1:]}
+
+
+def test_nothing_is_computed_before_what_is_asked_for_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "load_generator", None)
+    (tmp_path / "hifill" / str(2**63 - 1)).mkdir(parents=True)
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    for options, message in (
+        ({"version": 0}, "version 0 is not within"),
+        ({}, "is not within 1 to"),
+        ({"version": 5, "warm_up": [5]}, "--warm_up=5 is not within 8 to 65535"),
+        ({"version": 5, "formats": ["onnx"]}, "ONNX needs tf2onnx"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            exporting.export(tmp_path, **options)
 
 
 def test_one_export_at_a_time(tmp_path):

@@ -174,11 +174,25 @@ def test_a_foreign_graph_with_the_nodes(tmp_path):
     np.testing.assert_array_equal(result[60:70, 80:100], np.full((10, 20, 3), [200, 100, 10]))
 
 
+def without_node(path, name):
+    definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    kept = [node for node in definition.node if node.name != name]
+    return tf.compat.v1.GraphDef(node=kept).SerializeToString()
+
+
+def with_unknown_operation(path):
+    definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+    definition.node.add(name="new", op="NoSuchOp")
+    return definition.SerializeToString()
+
+
 def test_bad_files(tmp_path, frozen):
     for name, content, message in (
         ("missing.pb", None, "cannot be read"),
         ("garbage.pb", b"garbage", "not a frozen graph"),
         ("cut.pb", frozen.read_bytes()[:10_000], "not a frozen graph"),
+        ("other.pb", without_node(frozen, "img"), r"a graph without img:0; is it"),
+        ("newer.pb", with_unknown_operation(frozen), "can run .*NoSuchOp"),
         ("empty.pb", b"", r"without img:0, mask:0, inpainted:0, attention:0"),
     ):
         path = tmp_path / name

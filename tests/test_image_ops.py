@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import time
 import zlib
 
 import cv2
@@ -94,6 +95,17 @@ def test_damaged_exif_is_as_good_as_none(exif):
     content = content[:2] + segment + content[2:]
     assert int(read_header(content)[-1]) == 1
     assert decode_rgb(content).shape == (37, 53, 3)
+
+
+def test_many_damaged_exif_blocks_take_no_time():
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"  # 65535 entries, of which none follows
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    plain = encoded(pixels(3), "JPEG")
+    few, many = (plain[:2] + segment * count + plain[2:] for count in (1, 400))
+    read_header(few)
+    start = time.process_time()
+    assert int(read_header(many)[-1]) == 1
+    assert time.process_time() - start < 1
 
 
 def test_orientation_where_it_is_rarely_found():

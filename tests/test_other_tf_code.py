@@ -124,8 +124,16 @@ def test_beam_fills_tfrecords_and_sets_bad_ones_aside(saved_model, export_folder
         example(image=encoded(photo, "PNG"), mask=encoded(mask, "PNG"), name=f"{i}".encode())
         for i, (photo, mask) in enumerate(photos)
     ]
-    bad = {"image": b"no picture", "mask": encoded(photos[0][1], "PNG"), "name": b"bad"}
-    for name, content in (("a", [*records[:2], example(**bad)]), ("b", records[2:])):
+    photo, mask = (encoded(picture, "PNG") for picture in photos[0])
+    bad = {
+        b"bad": (b"no picture", mask, "image_bytes[0] is no JPEG or PNG; send JPEG or PNG"),
+        b"cut": (photo[:1000], mask, "image: Invalid PNG data, size 1000"),
+        b"cut mask": (photo, mask[:60], "mask: Invalid PNG data, size 60"),
+    }
+    bad_records = [
+        example(image=image, mask=mask, name=name) for name, (image, mask, _) in bad.items()
+    ]
+    for name, content in (("a", [*records[:2], *bad_records]), ("b", records[2:])):
         with tf.io.TFRecordWriter(str(tmp_path / f"{name}.tfrecord")) as writer:
             for record in content:
                 writer.write(record)
@@ -145,6 +153,8 @@ def test_beam_fills_tfrecords_and_sets_bad_ones_aside(saved_model, export_folder
         png = np.asarray(Image.open(io.BytesIO(result["inpainted"])))
         np.testing.assert_array_equal(png, filled(saved_model, photo, mask))
 
-    (failed,) = examples_of(tmp_path / "filled" / "part_failed-*")
-    assert "image_bytes[0] is no JPEG or PNG" in failed.pop("error").decode()
-    assert failed == bad
+    failed = {each["name"]: each for each in examples_of(tmp_path / "filled" / "part_failed-*")}
+    assert sorted(failed) == sorted(bad)
+    for name, (image, mask, message) in bad.items():
+        expected = {"image": image, "mask": mask, "name": name, "error": message.encode()}
+        assert failed[name] == expected

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -134,6 +135,20 @@ def test_generator_files(model, folder, wrapper, monkeypatch):
     assert loaded == [str(folder)] * 3
     with pytest.raises(ValueError, match="no SavedModel"):
         GeneratorFile(folder / "variables")
+
+
+def test_a_damaged_model_is_no_generator_file(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "1")
+    os.truncate(tmp_path / "1" / "variables" / "variables.data-00000-of-00001", 100)
+    with pytest.raises(ValueError, match="1: not a SavedModel, or damaged"):
+        GeneratorFile(tmp_path)
+
+
+def test_a_run_that_was_exported_into_itself_is_a_run(folder, tmp_path):
+    (tmp_path / "hifill").symlink_to(folder.parent)
+    assert is_generator_file(tmp_path)
+    (tmp_path / "generator.weights.h5").touch()
+    assert not is_generator_file(tmp_path)
 
 
 def test_files_of_all_kinds(model, wrapper):

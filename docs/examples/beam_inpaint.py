@@ -11,6 +11,7 @@ Other flags are Beam's: --runner, for example.
 """
 
 import argparse
+import re
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -55,9 +56,15 @@ class SavedModel:
         try:
             return self._signature(**files)["inpainted_bytes"].numpy()[0]
         except tf.errors.InvalidArgumentError as error:  # this record's fault, and nobody else's
-            # Without the names of the graph's nodes, and where they were defined.
-            sentence = error.message.split("<stack traces unavailable>")[-1].split("[[")[0]
-            raise ValueError(" ".join(sentence.split())) from None
+            raise ValueError(explanation(error.message)) from None
+
+
+def explanation(message):
+    """The sentence in an error of the graph. Only nodes' names say which file is truncated."""
+    sentence, *nodes = message.split("<stack traces unavailable>")[-1].split("[[")
+    sentence = re.sub(r"^assertion failed: \[(.*)\]$", r"\1", " ".join(sentence.split()))
+    node = re.search("/(image|mask)_bytes", nodes[0] if nodes else "")
+    return f"{node[1]}: {sentence}" if node and "_bytes" not in sentence else sentence
 
 
 def parse(record):
@@ -80,12 +87,13 @@ def with_result(prediction):
 
 def with_error(failed):
     (record,), (_, _, traceback) = failed
+    error = traceback[-1].strip().removeprefix("ValueError: ")
     try:
         example = parse(record)
     except ValueError:
         example = parse(b"")
         example.features.feature["record"].bytes_list.value.append(record)
-    example.features.feature["error"].bytes_list.value.append(traceback[-1].strip().encode())
+    example.features.feature["error"].bytes_list.value.append(error.encode())
     return example.SerializeToString()
 
 
