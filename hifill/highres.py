@@ -17,7 +17,7 @@ from hifill.original_procedure import fill_original
 FIDELITIES = ("improved", "plain", "original")
 # So that a function is optimised alike, and rounds alike, whatever graph calls it: here or in a
 # SavedModel, for one photo or many, for tensors or arrays.
-_NOT_INLINED = {"_noinline": True}
+NOT_INLINED = {"_noinline": True}
 WHITE = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 1}  # the dtypes of photos
 _LEVELS = {tf.uint8: 255, tf.uint16: 65535, tf.float32: 65535}
 
@@ -161,7 +161,7 @@ class HighResolutionInpainter(tf.Module):
                 tf.TensorSpec([self.size, self.size, 4]),
                 tf.TensorSpec([], tf.int32),
             ],
-            experimental_attributes=_NOT_INLINED,
+            experimental_attributes=NOT_INLINED,
         )
 
     def _plan(self, low, patch_width, dtype):
@@ -211,7 +211,7 @@ class HighResolutionInpainter(tf.Module):
         base = tf.reshape(base, [-1, side, patch_width * 3])
         return hole_cells, context_cells, attention, base
 
-    @tf.function(experimental_attributes=_NOT_INLINED)
+    @tf.function(experimental_attributes=NOT_INLINED)
     def _fill(self, image, hole):
         geometry = cells.geometry_of(tf.shape(image)[0], tf.shape(image)[1], self.grid)
         low = self._average(image, hole, geometry)

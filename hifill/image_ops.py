@@ -260,15 +260,11 @@ def _turned(height, width, orientation):
 def _upright(image, orientation):
     """[H, W, C] as stored -> as seen, for the EXIF orientations 1 to 8."""
 
-    def when(orientations, change, image):
-        chosen = tf.reduce_any(orientation == tf.constant(orientations))
-        return tf.cond(chosen, lambda: change(image), lambda: image)
+    def is_one_of(*orientations):
+        return tf.reduce_any(orientation == tf.constant(orientations))
 
-    def turned():
-        upright = when([2, 3], lambda x: tf.reverse(x, [1]), image)
-        upright = when([3, 4], lambda x: tf.reverse(x, [0]), upright)
-        upright = when([5, 6, 7, 8], lambda x: tf.transpose(x, [1, 0, 2]), upright)
-        upright = when([6, 7], lambda x: tf.reverse(x, [1]), upright)
-        return when([7, 8], lambda x: tf.reverse(x, [0]), upright)
-
-    return tf.cond(orientation == 1, lambda: image, turned)
+    # Without branches: each would be several functions more in the graph of whoever decodes.
+    turned = tf.transpose(image, tf.where(orientation > 4, [1, 0, 2], [0, 1, 2]))
+    turned = tf.ensure_shape(turned, [None, None, image.shape[-1]])
+    reversed_axes = tf.where([is_one_of(3, 4, 7, 8), is_one_of(2, 3, 6, 7)])[:, 0]
+    return tf.reverse(turned, tf.cast(reversed_axes, tf.int32))

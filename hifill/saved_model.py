@@ -1,12 +1,13 @@
 """A SavedModel that fills holes by itself: encoded files or arrays in, and out, in one graph."""
 
 import itertools
+import math
 
 import tensorflow as tf
 from tensorflow.python.saved_model import save_context
 
 from hifill import image_ops
-from hifill.highres import HighResolutionInpainter, hole_of
+from hifill.highres import NOT_INLINED, HighResolutionInpainter, hole_of
 from hifill.inpaint import FULLEST
 
 _PNG_COMPRESSION = 1  # a fifth of the time of the default, and files 5 to 30 % larger
@@ -31,11 +32,15 @@ class ServedInpainter(tf.Module):
     def __init__(self, generator, metadata, max_pixels, size=512):
         super().__init__()
         self.metadata = tf.saved_model.Asset(str(metadata))
-        # Plain variables: Keras' own objects would need Keras to be loaded.
-        self.generator_variables = [weight.value for weight in generator.weights]
+        # One variable instead of a hundred, which would be handed on to each loop and branch of the
+        # graph: TensorFlow would take half as long again to load it, and to prepare its first run.
+        self.generator_weights = tf.Variable(_flattened(generator), name="generator_weights")
         self._max_pixels = max_pixels
         self._size = size
-        generate = tf.function(generator)
+        generate = tf.function(
+            lambda inputs: _called_with(generator, self.generator_weights, inputs),
+            experimental_attributes=NOT_INLINED,
+        )
         # Functions that are attributes would be traced and saved once more each: these are hidden
         # behind a lambda and a bound method.
         self._generate = lambda inputs: generate(inputs)
@@ -152,24 +157,28 @@ class ServedInpainter(tf.Module):
         )
         with tf.control_dependencies([fits]):
             image_bytes = tf.identity(image_bytes)
+        # Once in the graph for both files.
+        read_header = tf.function(
+            lambda content, name: image_ops.read_header(content, name, self._max_pixels)
+        )
         inpainted = tf.map_fn(
-            lambda each: self._inpaint_file(*each),
+            lambda each: self._inpaint_file(*each, read_header),
             (image_bytes, mask_bytes, tf.range(count)),
             parallel_iterations=1,
             fn_output_signature=tf.TensorSpec([], tf.string),
         )
         return {"inpainted_bytes": inpainted}
 
-    def _inpaint_file(self, image_bytes, mask_bytes, index):
+    def _inpaint_file(self, image_bytes, mask_bytes, index, read_header):
         """Encoded photo and mask, scalar strings -> PNG, with the photo's alpha and bit depth."""
         image_name, mask_name = (
             tf.strings.join([name, "[", tf.as_string(index), "]"])
             for name in ("image_bytes", "mask_bytes")
         )
         with tf.name_scope("image_bytes"):
-            photo = image_ops.read_header(image_bytes, image_name, self._max_pixels)
+            photo = read_header(image_bytes, image_name)
         with tf.name_scope("mask_bytes"):
-            mask = image_ops.read_header(mask_bytes, mask_name, self._max_pixels)
+            mask = read_header(mask_bytes, mask_name)
         size, mask_size = ([header["height"], header["width"]] for header in (photo, mask))
         fits = [
             self._check_sides(image_name, size),
@@ -204,6 +213,21 @@ class ServedInpainter(tf.Module):
             return tf.io.encode_png(inpainted, compression=_PNG_COMPRESSION)
 
         return tf.cond(photo["bits"] == 16, lambda: fill(tf.uint16), lambda: fill(tf.uint8))
+
+
+def _flattened(generator):
+    weights = (*generator.trainable_variables, *generator.non_trainable_variables)
+    return tf.concat([tf.reshape(weight.value, [-1]) for weight in weights], axis=0)
+
+
+def _called_with(generator, flat, inputs):
+    """Calls a generator with other weights, those of `_flattened`."""
+    kinds = generator.trainable_variables, generator.non_trainable_variables
+    sizes = [math.prod(weight.shape) for weights in kinds for weight in weights]
+    parts = iter(tf.split(flat, sizes))
+    values = [[tf.reshape(next(parts), w.shape) for w in weights] for weights in kinds]
+    outputs, _ = generator.stateless_call(*values, inputs)
+    return outputs
 
 
 def _check_mask_size(mask_name, mask_size, image_name, size):
