@@ -156,7 +156,7 @@ def _locked(folder):
 def _remove_left_over(versions):
     """Removes what an export that was killed, days ago, left of `_appearing`."""
     for path in versions.glob(".*"):
-        old = time.time() - path.stat().st_mtime > 86400
+        old = time.time() - path.lstat().st_mtime > 86400
         if old and re.fullmatch(r"\.\d+-\d+-[0-9a-f]{8}", path.name):
             shutil.rmtree(path, ignore_errors=True)
 
