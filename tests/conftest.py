@@ -95,23 +95,35 @@ def generator(seed_weights):
     return seed_weights(hifill.Generator())
 
 
+def _exported(generator, tmp_path_factory, name, **options):
+    """The folder that an export of `generator` is in; one worker makes it for all."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / name
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            weights = base / f"{name}.weights.h5"
+            save_weights(generator, weights, iteration=1234)
+            exporting.export(folder, weights, size=128, **options)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def export_folder(generator, tmp_path_factory):
     """What `export.py` writes, at a small size: hifill/1/ and hifill.pb, of `generator`.
 
     The generator's pictures are 128 pixels wide; photos over 2 megapixels are refused.
     """
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # shared by the workers: one of them exports
-    folder = base / "export"
-    with open(base / "export.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            weights = base / "seeded.weights.h5"
-            save_weights(generator, weights, iteration=1234)
-            exporting.export(folder, weights, max_pixels=2_000_000, size=128)
-    return folder
+    return _exported(generator, tmp_path_factory, "export", max_pixels=2_000_000)
+
+
+@pytest.fixture(scope="session")
+def runtimes_folder(generator, tmp_path_factory):
+    """The same generator as hifill_float32.tflite, _float16, _int8, and hifill.onnx."""
+    formats = ["litert", "onnx"]
+    return _exported(generator, tmp_path_factory, "runtimes", formats=formats)
 
 
 @pytest.fixture(scope="session")

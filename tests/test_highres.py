@@ -31,6 +31,11 @@ def inpaint(wrappers):
     return wrappers["improved"]
 
 
+@pytest.fixture(scope="module")
+def fill_array(inpaint):
+    return ArrayInpainter(inpaint)
+
+
 def random_photo(seed, height, width, dtype=np.uint8):
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3)).astype(np.float32)
@@ -55,7 +60,7 @@ def random_hole(seed, height, width):
 @hypothesis.given(
     height=st.integers(33, 900), width=st.integers(33, 900), seed=st.integers(0, 2**32)
 )
-def test_promises_hold_at_any_size(inpaint, height, width, seed):
+def test_promises_hold_at_any_size(inpaint, fill_array, height, width, seed):
     photo, hole = random_photo(seed, height, width), random_hole(seed, height, width)
     first = inpaint(photo, hole).numpy()
     # Each hole pixel now holds another value, so one that were kept would show.
@@ -65,7 +70,7 @@ def test_promises_hold_at_any_size(inpaint, height, width, seed):
     np.testing.assert_array_equal(first[~hole], photo[~hole])
     np.testing.assert_array_equal(first, second)
     out = photo.copy()
-    ArrayInpainter(inpaint)(photo, hole, out)
+    fill_array(photo, hole, out)
     np.testing.assert_array_equal(out, first)
 
 
@@ -140,7 +145,7 @@ def test_fills_with_upsampled_result_plus_aggregated_residual(
 
 @pytest.fixture(scope="module")
 def drawing():
-    """A generator with variables for its attention and picture, and two wrappers around it: one
+    """A generator with variables for its attention and picture, and two inpainters around it: one
     that drops weights, and one that drops none. Each is to be called with its `_LEVELS`."""
     logits = tf.Variable(tf.zeros((1, 8, 8, 64)))
     drawn = tf.Variable(tf.zeros((1, 128, 128, 3)))
@@ -149,9 +154,9 @@ def drawing():
         usable = tf.reshape(usable_cells(inputs[1]), [1, 1, 1, 64])
         return None, drawn, tf.nn.softmax(logits) * usable
 
-    wrappers = [HighResolutionInpainter(generator, size=128) for _ in range(2)]
+    fills = [ArrayInpainter(HighResolutionInpainter(generator, size=128)) for _ in range(2)]
     levels = highres._LEVELS, dict.fromkeys(highres.WHITE, 1e30)
-    return logits, drawn, list(zip(levels, wrappers, strict=True))
+    return logits, drawn, list(zip(levels, fills, strict=True))
 
 
 @hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
@@ -162,17 +167,17 @@ def drawing():
     peaked=st.floats(0, 30),
 )
 def test_weights_that_are_dropped_move_nothing(drawing, height, width, seed, peaked):
-    logits, drawn, wrappers = drawing
+    logits, drawn, fills = drawing
     photo, hole = random_photo(seed, height, width), random_hole(seed, height, width)
     rng = np.random.default_rng(seed)
     logits.assign(peaked * rng.normal(size=(1, 8, 8, 64)))
     drawn.assign(rng.uniform(-1, 1, (1, 128, 128, 3)))
 
     results = []
-    for levels, wrapper in wrappers:
+    for levels, fill in fills:
         with unittest.mock.patch.object(highres, "_LEVELS", levels):
             out = photo.copy()
-            ArrayInpainter(wrapper)(photo, hole, out)
+            fill(photo, hole, out)
             results.append(out.astype(int))
     difference = np.abs(results[0] - results[1])
     assert difference.max() <= 1 and difference.mean() < 0.01

@@ -1,26 +1,21 @@
 """LiteRT models are run by their own interpreter and compared with Keras."""
 
-import pathlib
-import re
-
 import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
-from PIL import Image
 
 from hifill.generator_function import generator_function
 from hifill.litert_model import WEIGHTS, litert_model
 
 SIZE = 128
-DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "other_runtimes.md"
-
-pytestmark = pytest.mark.slow  # to convert a network takes long
 
 
 @pytest.fixture(scope="module")
-def models(generator):
-    return {weights: litert_model(generator, SIZE, weights) for weights in WEIGHTS}
+def models(runtimes_folder):
+    return {
+        weights: (runtimes_folder / f"hifill_{weights}.tflite").read_bytes() for weights in WEIGHTS
+    }
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +98,3 @@ def test_errors(generator):
     for size in (-64, 0, 100):
         with pytest.raises(ValueError, match=f"size must be a multiple of 64, got {size}"):
             litert_model(generator, size)
-
-
-def test_documented_example(generator, models, picture, hole, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    pathlib.Path("DIR").mkdir()
-    pathlib.Path("DIR/hifill_float32.tflite").write_bytes(models["float32"])
-    photo = np.uint8(127.5 * picture(1, SIZE, SIZE) + 127.5)
-    Image.fromarray(photo[0]).save("photo.jpg", quality=95)
-    photo, mask = np.asarray(Image.open("photo.jpg"))[None], hole(SIZE, SIZE)
-    Image.fromarray(np.uint8(255 * mask[0, ..., 0])).save("mask.png")
-    examples = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    exec(next(example for example in examples if "ai_edge_litert" in example), {})
-
-    image = (photo / np.float32(127.5) - 1) * (1 - mask)
-    refined = generator_function(generator, SIZE)(image, mask)["refined"].numpy()
-    expected = np.where(mask > 0, (refined + 1) * 127.5, photo)
-    filled = np.asarray(Image.open("filled.png"), np.float32)[None]
-    np.testing.assert_allclose(filled, expected, atol=0.51)

@@ -1,27 +1,21 @@
 """ONNX models are run by ONNX Runtime and compared with Keras."""
 
-import pathlib
-import re
 import sys
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from PIL import Image
 
 from hifill.generator_function import generator_function
 from hifill.onnx_model import OPSET, onnx_model
 
 SIZE = 128
-DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "other_runtimes.md"
-
-pytestmark = pytest.mark.slow  # to convert a network takes long
 
 
 @pytest.fixture(scope="module")
-def model(generator):
-    return onnx_model(generator, SIZE)
+def model(runtimes_folder):
+    return (runtimes_folder / "hifill.onnx").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +74,3 @@ def test_errors(generator, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ValueError, match=r"pip install tf2onnx$"):
         onnx_model(generator, SIZE)
-
-
-def test_documented_example(generator, model, picture, hole, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    pathlib.Path("DIR").mkdir()
-    pathlib.Path("DIR/hifill.onnx").write_bytes(model)
-    photo = np.uint8(127.5 * picture(1, SIZE, SIZE) + 127.5)
-    Image.fromarray(photo[0]).save("photo.jpg", quality=95)
-    photo, mask = np.asarray(Image.open("photo.jpg"))[None], hole(SIZE, SIZE)
-    Image.fromarray(np.uint8(255 * mask[0, ..., 0])).save("mask.png")
-    examples = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    exec(next(example for example in examples if "onnxruntime" in example), {})
-
-    image = (photo / np.float32(127.5) - 1) * (1 - mask)
-    refined = generator_function(generator, SIZE)(image, mask)["refined"].numpy()
-    expected = np.where(mask > 0, (refined + 1) * 127.5, photo)
-    filled = np.asarray(Image.open("filled.png"), np.float32)[None]
-    np.testing.assert_allclose(filled, expected, atol=0.51)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -117,7 +116,6 @@ def examples_of(pattern):
     return found
 
 
-@pytest.mark.slow
 def test_beam_fills_tfrecords_and_sets_bad_ones_aside(saved_model, export_folder, tmp_path):
     photos = [crop(300 - 30 * i, 20 * i, 100 + 20 * i, 150 - 10 * i) for i in range(5)]
     records = [
