@@ -1,7 +1,6 @@
 """Trained weights to files that need none of our Python: `export.py` does it from a shell."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ import hifill
 from hifill import locks
 from hifill.generator_files import version_folders
 from hifill.image_io import MAX_PIXELS, replace_file
+from hifill.onnx_model import load_converter, onnx_model
 from hifill.saved_model import ServedInpainter
 from hifill.weights import fingerprint, load_generator, training_step
 
@@ -69,8 +69,8 @@ def export(
         raise ValueError(f"unknown format {unknown[0]!r}, choose of {', '.join(FORMATS)}")
     if size <= 0 or size % 64:
         raise ValueError(f"size must be a multiple of 64, got {size}")
-    if "onnx" in formats and not importlib.util.find_spec("tf2onnx"):
-        raise ValueError("ONNX needs tf2onnx: pip install tf2onnx")
+    if "onnx" in formats:
+        load_converter()
     largest = max(warm_up, default=0)
     if largest**2 > max_pixels:
         raise ValueError(
@@ -93,7 +93,7 @@ def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up
         )
     _remove_left_over(versions)
     requests = None
-    if warm_up:
+    if warm_up and "saved_model" in formats:
         from hifill.warm_up import warm_up_requests
 
         requests = warm_up_requests(warm_up)
@@ -109,8 +109,6 @@ def _export(output, weights, version, formats, max_pixels, frozen_dtype, warm_up
         for dtype in ("float32", "float16", "int8"):
             files[f"hifill_{dtype}.tflite"] = litert_model(generator, size, dtype)
     if "onnx" in formats:
-        from hifill.onnx_model import onnx_model
-
         files["hifill.onnx"] = onnx_model(generator, size)
     written = [output / name for name in files]
     with contextlib.ExitStack() as stack:

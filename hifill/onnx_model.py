@@ -5,6 +5,15 @@ from hifill.generator_function import generator_function
 OPSET = 18  # the newest that tf2onnx writes
 
 
+def load_converter():
+    """The module `tf2onnx.convert`; ValueError if it is not installed."""
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise ValueError("ONNX needs tf2onnx: pip install tf2onnx") from error
+    return tf2onnx.convert
+
+
 def onnx_model(generator, size=512):
     """Converts a generator. Needs tf2onnx.
 
@@ -20,13 +29,9 @@ def onnx_model(generator, size=512):
     Raises:
         ValueError: if tf2onnx is not installed, or size is no multiple of 64.
     """
-    try:
-        import tf2onnx
-    except ImportError as error:
-        raise ValueError("ONNX needs tf2onnx: pip install tf2onnx") from error
-
+    converter = load_converter()
     function = generator_function(generator, size)
-    model, _ = tf2onnx.convert.from_function(
+    model, _ = converter.from_function(
         function, input_signature=function.input_signature, opset=OPSET
     )
     # tf2onnx also declares ai.onnx.ml, used or not.
